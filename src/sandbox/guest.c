@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data channel to casemate-init: one stream socket a sandbox, frames both ways (wire/frame.h).
+// What comes from the guest is believed only as far as it is checked; the first frame that cannot
+// be ends the sandbox. What a guest does not read makes its own clients wait, nobody else.
+#include "sandbox/sandbox-internal.h"
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "wire/pack.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+    GUEST_IN_MAX = 2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX),
+    GUEST_ENV_MAX = 1024 * 1024,
+};
+
+static void
+pause_clients(struct sandbox *s, bool paused)
+{
+    if (!paused && !s->clients_paused)
+        return;
+    s->clients_paused = paused;
+    channels_pause(s, paused);
+}
+
+void
+guest_send(struct sandbox *s, const struct frame *f)
+{
+    if (s->guest == NULL)
+        return;
+    cleanup_buf struct buf out;
+    buf_init(&out, FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX);
+    if (frame_encode(&out, f) < 0)
+        return;
+    int r = stream_write(s->guest, buf_bytes(&out), buf_size(&out));
+    if (f->kind == FRAME_MESSAGE)
+        explicit_bzero(buf_bytes(&out), buf_size(&out));
+    if (r == 1)
+        pause_clients(s, true);
+}
+
+static int
+check_hello(const struct frame *f)
+{
+    struct unpack u;
+    unpack_init(&u, f->payload, f->size);
+    uint32_t version = unpack_u32(&u);
+    return unpack_complete(&u) && version == FRAME_PROTOCOL_VERSION ? 0 : -1;
+}
+
+static void
+take_frame(struct sandbox *s, const struct frame *f)
+{
+    if (!s->guest_hello) {
+        if (f->kind != FRAME_HELLO || check_hello(f) < 0) {
+            sandbox_fault(s, "the guest did not greet");
+            return;
+        }
+        s->guest_hello = true;
+        sandbox_maybe_running(s);
+        return;
+    }
+    if (f->kind < FRAME_RESULT) {
+        sandbox_fault(s, "the guest sent a frame that is not its to send");
+        return;
+    }
+    struct channel *c = channel_by_number(s, f->channel);
+    if (c != NULL)
+        channel_frame(c, f);
+    else if (f->channel == 0 || f->channel >= s->next_channel)
+        sandbox_fault(s, "the guest wrote to a channel that never was");
+}
+
+static void
+on_guest_data(void *user, const uint8_t *data, size_t size)
+{
+    struct sandbox *s = user;
+    while (size > 0 && s->guest != NULL) {
+        size_t room = GUEST_IN_MAX - buf_size(&s->guest_in);
+        size_t n = size < room ? size : room;
+        (void)buf_append(&s->guest_in, data, n);
+        data += n;
+        size -= n;
+        struct frame f;
+        size_t used;
+        enum frame_status status;
+        while (s->guest != NULL &&
+               (status = frame_decode(&s->guest_in, &f, &used)) != FRAME_STATUS_MORE) {
+            if (status == FRAME_STATUS_BAD) {
+                sandbox_fault(s, "the guest sent what is no frame");
+                return;
+            }
+            take_frame(s, &f);
+            if (s->guest != NULL)
+                buf_consume(&s->guest_in, used);
+        }
+    }
+}
+
+static void
+on_guest_drain(void *user)
+{
+    pause_clients(user, false);
+}
+
+static void
+on_guest_end(void *user)
+{
+    sandbox_fault(user, "the guest closed its channel");
+}
+
+static void
+on_guest_close(void *user, const struct error *why)
+{
+    struct sandbox *s = user;
+    s->guest = NULL;
+    sandbox_fault(s, why != NULL ? "the channel to the guest broke" : "the guest is gone");
+}
+
+static const struct stream_events guest_events = {
+    .on_data = on_guest_data,
+    .on_drain = on_guest_drain,
+    .on_end = on_guest_end,
+    .on_close = on_guest_close,
+};
+
+// A stream that outlives its sandbox's interest in it.
+static const struct stream_events orphan_events = {0};
+
+int
+guest_open(struct sandbox *s, struct error *err)
+{
+    int pair[2];
+    int r = fd_socketpair(SOCK_STREAM, pair);
+    if (r < 0)
+        return error_set_errno(err, -r, "make a data channel");
+    cleanup_fd int theirs = pair[1];
+    struct launch_message m = {.type = LAUNCH_CHANNEL};
+    memcpy(m.id, s->id, sizeof m.id);
+    if (launch_send(s->manager->launcher, &m, &theirs, 1, err) < 0) {
+        (void)close(pair[0]);
+        return -1;
+    }
+    buf_init(&s->guest_in, GUEST_IN_MAX);
+    if (stream_from_fd(s->manager->loop, pair[0], &s->guest, err) < 0)
+        return -1;
+    stream_set_user(s->guest, &guest_events, s);
+    stream_read_start(s->guest);
+    return 0;
+}
+
+void
+guest_close(struct sandbox *s)
+{
+    if (s->guest != NULL) {
+        stream_set_user(s->guest, &orphan_events, NULL);
+        stream_close(TAKE_PTR(s->guest));
+    }
+    buf_done(&s->guest_in);
+}
+
+int
+guest_add_env(struct sandbox *s, const char *name, const char *value, struct error *err)
+{
+    cleanup_buf struct buf pair;
+    buf_init(&pair, FRAME_PAYLOAD_MAX);
+    if (s->env.cap == 0)
+        buf_init(&s->env, GUEST_ENV_MAX);
+    struct frame f = {.kind = FRAME_ENV};
+    if (pack_str(&pair, name) == 0 && pack_str(&pair, value) == 0) {
+        f.payload = buf_bytes(&pair);
+        f.size = buf_size(&pair);
+        if (frame_encode(&s->env, &f) == 0)
+            return 0;
+    }
+    return error_set(err, ERR_INVALID_CONFIG,
+                     "the environment is too large: a variable may have %d bytes, all together %d",
+                     FRAME_PAYLOAD_MAX - 8, GUEST_ENV_MAX);
+}
+
+static void
+send_trust(struct sandbox *s, uint64_t which, const struct buf *pem)
+{
+    const uint8_t *p = buf_bytes(pem);
+    size_t left = buf_size(pem);
+    do {
+        size_t n = left < FRAME_PAYLOAD_MAX ? left : FRAME_PAYLOAD_MAX;
+        left -= n;
+        struct frame f = {.kind = FRAME_TRUST, .number = which, .payload = p, .size = n};
+        f.flags = left > 0 ? FRAME_MORE : 0;
+        guest_send(s, &f);
+        p += n;
+    } while (left > 0);
+}
+
+void
+guest_set_up(struct sandbox *s)
+{
+    (void)stream_write(s->guest, buf_bytes(&s->env), buf_size(&s->env));
+    buf_done(&s->env);
+    send_trust(s, 0, &s->manager->trust);
+    send_trust(s, 1, &s->ca);
+    guest_send(s, &(struct frame){.kind = FRAME_SETUP_DONE});
+}

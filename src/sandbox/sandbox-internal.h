@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of this folder share: manager.c (the table and its life), launcher-link.c
+// (messages with the launcher), guest.c (the data channel to casemate-init), channel.c and
+// envelope.c (one client), usage.c, audit-log.c, trust.c.
+#pragma once
+
+#include "base/buf.h"
+#include "net/stream.h"
+#include "sandbox/channel.h"
+#include "sandbox/sandbox.h"
+#include "wire/launch.h"
+
+enum {
+    // Stopped sandboxes that stay listed; the oldest go first.
+    MANAGER_STOPPED_MAX = 1000,
+    // Making one takes some ten milliseconds; a launcher that hangs must not hold a client for
+    // ever.
+    SANDBOX_CREATE_TIMEOUT_MS = 30000,
+    // Client connections to one sandbox.
+    SANDBOX_CHANNELS_MAX = 64,
+    MANAGER_TICK_MS = 1000,
+};
+
+struct manager {
+    uv_loop_t *loop;
+    struct manager_options options;
+    char region[4];
+    int roots_fd;          // sealed memfd for the workers
+    struct buf trust;      // PEM bundle for the sandboxes
+    struct sandbox *first; // newest
+    size_t running;        // all but the stopped ones
+    size_t stopped;
+    uint64_t next_wire_id; // of streams: unique in this process for its life (protocol 4.2)
+    int launcher;
+    bool launcher_ready;
+    uv_poll_t launcher_poll;
+    uv_timer_t tick;
+    int audit_fd;
+    unsigned handles; // libuv handles of the manager still open while it closes
+    void (*on_stopped)(void *user);
+    void *stopped_user;
+};
+
+struct sandbox {
+    struct manager *manager;
+    struct sandbox *next;
+    char id[SANDBOX_ID_SIZE + 1];
+    enum sandbox_state state;
+    enum sandbox_end end;
+    int64_t created_ms;
+    int64_t stopped_ms;
+    int64_t stop_at_ms;
+    int64_t create_deadline_ms; // monotonic
+    json_t *labels;
+
+    void (*on_created)(void *user, struct sandbox *s, const struct error *err);
+    void *created_user;
+
+    struct buf env; // FRAME_ENV frames, until they are sent
+    struct buf ca;  // PEM of the egress CA, until it is sent
+    bool launched;  // the launcher holds something of it
+    bool destroy_sent;
+    struct stream *guest;
+    struct buf guest_in;
+    bool guest_hello;
+    bool clients_paused;
+
+    struct channel *channels;
+    size_t channel_count;
+    uint32_t next_channel;
+
+    int events;
+    uv_poll_t *events_poll;
+
+    int usage_fds[LAUNCH_USAGE_FDS];
+    enum launch_cpu_format cpu_format;
+    uint64_t cpu_usec;
+    uint64_t memory_bytes;
+    double memory_byte_ms;
+    int64_t sampled_ms; // monotonic; 0: not yet
+};
+
+// manager.c
+void sandbox_set_state(struct sandbox *s, enum sandbox_state state);
+// The guest or its channel broke a rule: logged with what, and the sandbox ends.
+void sandbox_fault(struct sandbox *s, const char *what);
+// Everything stands (launcher, worker, guest): tell who asked for it.
+void sandbox_maybe_running(struct sandbox *s);
+// Nothing of it is left; err is the reason where creating it failed.
+void sandbox_gone(struct sandbox *s, const struct error *err);
+
+// launcher-link.c
+int launcher_link_start(struct manager *m, struct error *err);
+int launcher_link_create(struct sandbox *s, const struct sandbox_spec *spec, struct error *err);
+void launcher_link_destroy(struct sandbox *s); // retried on each tick until it is sent
+
+// guest.c
+int guest_open(struct sandbox *s, struct error *err);
+void guest_close(struct sandbox *s);
+int guest_add_env(struct sandbox *s, const char *name, const char *value, struct error *err);
+void guest_set_up(struct sandbox *s); // sends environment and trust store
+void guest_send(struct sandbox *s, const struct frame *f);
+
+// channel.c, envelope.c
+void channel_frame(struct channel *c, const struct frame *f);
+void channels_end(struct sandbox *s, enum sandbox_end why);
+void channels_pause(struct sandbox *s, bool paused);
+struct channel *channel_by_number(const struct sandbox *s, uint32_t number);
+
+// audit-log.c
+int audit_log_open(struct manager *m, struct error *err);
+int audit_log_follow(struct sandbox *s, int events_fd, struct error *err);
+void audit_log_unfollow(struct sandbox *s);
+void audit_log_resume(struct sandbox *s); // after a failed write: try again
+
+// usage.c
+void usage_sample(struct sandbox *s);
+void usage_close(struct sandbox *s);
+
+// trust.c
+// Appends every well-formed certificate of the PEM files to out, each once, written anew. A path
+// may be NULL. ERR_NOT_FOUND when a file cannot be read.
+int trust_collect(struct buf *out, const char *const *paths, size_t count, struct error *err);

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an egress worker tells casemated, over a SEQPACKET socket of its own: one event a datagram,
+// u8 type, then the payload. The worker is exposed to its sandbox, so casemated believes none of it
+// about any other sandbox and checks each text.
+#pragma once
+
+enum {
+    EVENT_MAX = 16384,      // type and payload
+    EVENT_CA_MAX = 8192,    // PEM of the sandbox's egress CA
+    EVENT_AUDIT_MAX = 4096, // one audit event
+};
+
+enum event_type {
+    EVENT_NONE,
+    EVENT_READY, // payload: PEM of the CA certificate; the listeners are served from now on
+    EVENT_AUDIT, // payload: one JSON object, members in no order, without the sandbox's id
+    EVENT_TYPE_MAX
+};
