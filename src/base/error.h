@@ -23,6 +23,7 @@
     X(ERR_UNSUPPORTED_CLIENT, -32000, 400, "UNSUPPORTED_CLIENT")                                   \
     X(ERR_LIMIT, -32000, 429, "TOO_MANY_SANDBOXES")                                                \
     X(ERR_UNSUPPORTED, -32000, 501, "NOT_IMPLEMENTED")                                             \
+    X(ERR_METHOD_NOT_ALLOWED, -32000, 405, "METHOD_NOT_ALLOWED")                                   \
     X(ERR_UNAVAILABLE, -32000, 503, "UNAVAILABLE")                                                 \
     X(ERR_PROTOCOL, -32600, 500, "INTERNAL_ERROR")
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// casemate-launcher --state DIR --image FILE --init PATH --worker PATH --worker-user NAME
+// [--verbose] with a SEQPACKET socket to casemated on descriptor 3.
+#include "launcher/launcher.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum option_value {
+    OPTION_STATE = 256,
+    OPTION_IMAGE,
+    OPTION_INIT,
+    OPTION_WORKER,
+    OPTION_WORKER_USER,
+    OPTION_VERBOSE,
+};
+
+static const struct option option_table[] = {
+    {"state", required_argument, NULL, OPTION_STATE},
+    {"image", required_argument, NULL, OPTION_IMAGE},
+    {"init", required_argument, NULL, OPTION_INIT},
+    {"worker", required_argument, NULL, OPTION_WORKER},
+    {"worker-user", required_argument, NULL, OPTION_WORKER_USER},
+    {"verbose", no_argument, NULL, OPTION_VERBOSE},
+    {NULL, 0, NULL, 0},
+};
+
+static int
+usage(void)
+{
+    (void)fputs("usage: casemate-launcher --state DIR --image FILE --init PATH --worker PATH "
+                "--worker-user NAME [--verbose]\n"
+                "Started by casemated, with its socket on descriptor 3.\n",
+                stderr);
+    return 2;
+}
+
+static int
+parse(int argc, char **argv, struct launcher_options *o)
+{
+    int c;
+    while ((c = getopt_long(argc, argv, "", option_table, NULL)) != -1) {
+        switch (c) {
+        case OPTION_STATE:
+            o->state_dir = optarg;
+            break;
+        case OPTION_IMAGE:
+            o->image = optarg;
+            break;
+        case OPTION_INIT:
+            o->init = optarg;
+            break;
+        case OPTION_WORKER:
+            o->worker = optarg;
+            break;
+        case OPTION_WORKER_USER:
+            o->worker_user = optarg;
+            break;
+        case OPTION_VERBOSE:
+            o->verbose = true;
+            break;
+        default:
+            return -1;
+        }
+    }
+    if (optind != argc || o->state_dir == NULL || o->image == NULL || o->init == NULL ||
+        o->worker == NULL || o->worker_user == NULL)
+        return -1;
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct launcher_options options = {0};
+    if (parse(argc, argv, &options) < 0)
+        return usage();
+    if (geteuid() != 0) {
+        (void)fputs("casemate-launcher: must be run as root\n", stderr);
+        return 1;
+    }
+    return launcher_run(&options);
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refusals that can be read. What the client sends first tells how to speak to it; a refusal waits
+// for no more than that, holds little, and is over in seconds whatever the client does.
+#include "egress/connection.h"
+
+#include "base/cleanup.h"
+#include "base/json-text.h"
+#include "base/mem.h"
+#include "egress/audit.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    HEAD_MAX = 8192, // bytes of a refused request that are waited for
+    ANSWER_MAX = 2048,
+    REASON_MAX = 240,
+    PATIENCE_MS = 5000,      // for the first byte
+    HEAD_PATIENCE_MS = 1000, // for the rest of a request's head, and for the client to go
+    TLS_HANDSHAKE = 22,
+};
+
+static const uint8_t access_denied[] = {21, 3, 3, 0,
+                                        2,  2, 49}; // RFC 8446 6.2: fatal, access_denied
+
+struct kind_text {
+    const char *status;
+    const char *code;
+    const char *hint;
+};
+
+static const struct kind_text kinds[] = {
+    [DENY_POLICY] = {"403 Forbidden", "EGRESS_DENIED",
+                     "The sandbox's allow_net decides what can be reached."},
+    [DENY_MISDIRECTED] = {"421 Misdirected Request", "EGRESS_DENIED",
+                          "Connect to the address that the name resolves to in the sandbox."},
+    [DENY_UPSTREAM] = {"502 Bad Gateway", "UPSTREAM_UNREACHABLE",
+                       "The network allows it, but the host could not be reached."},
+};
+static_assert(ARRAY_SIZE(kinds) == DENY_KIND_MAX, "a text for every kind");
+
+struct denial {
+    struct worker *worker;
+    struct stream *client; // NULL: closed
+    struct destination to;
+    enum deny_kind kind;
+    bool answered;
+    bool timer_closed;
+    uv_timer_t timer;
+    char reason[REASON_MAX];
+    struct buf head;
+};
+
+static void
+release(struct denial *d)
+{
+    if (d->client != NULL || !d->timer_closed)
+        return;
+    buf_done(&d->head);
+    free(d);
+}
+
+static void
+on_timer_closed(uv_handle_t *handle)
+{
+    struct denial *d = handle->data;
+    d->timer_closed = true;
+    release(d);
+}
+
+static void
+on_close(void *user, const struct error *why)
+{
+    struct denial *d = user;
+    (void)why;
+    d->client = NULL;
+    d->worker->connections--;
+    uv_close((uv_handle_t *)&d->timer, on_timer_closed);
+}
+
+static void
+reset(struct denial *d)
+{
+    stream_set_reset(d->client);
+    stream_close(d->client);
+}
+
+static void
+on_patience_end(uv_timer_t *timer)
+{
+    struct denial *d = timer->data;
+    if (d->answered)
+        stream_close(d->client);
+    else
+        reset(d);
+}
+
+// Then whatever still comes is read and dropped, for a reset could overtake the answer.
+static void
+answer(struct denial *d, const void *data, size_t size)
+{
+    d->answered = true;
+    (void)uv_timer_start(&d->timer, on_patience_end, HEAD_PATIENCE_MS, 0);
+    if (stream_write(d->client, data, size) >= 0)
+        stream_shutdown(d->client);
+}
+
+static int
+write_body(const struct denial *d, struct buf *out)
+{
+    cleanup_buf struct buf message;
+    buf_init(&message, ANSWER_MAX);
+    if (buf_append_fmt(&message, "Connection to %s:%u refused: %s. %s",
+                       d->to.name_size > 0 ? d->to.name : "this address", (unsigned)d->to.port,
+                       d->reason, kinds[d->kind].hint) < 0 ||
+        buf_append_fmt(out, "{\"code\":\"%s\",\"message\":", kinds[d->kind].code) < 0 ||
+        json_text_string(out, (const char *)buf_bytes(&message), buf_size(&message)) < 0 ||
+        buf_append_str(out, ",\"host\":") < 0 ||
+        json_text_string(out, d->to.name, d->to.name_size) < 0)
+        return -1;
+    return buf_append_fmt(out, ",\"port\":%u}\n", (unsigned)d->to.port);
+}
+
+static void
+answer_http(struct denial *d)
+{
+    cleanup_buf struct buf body;
+    cleanup_buf struct buf out;
+    buf_init(&body, ANSWER_MAX);
+    buf_init(&out, 2 * ANSWER_MAX);
+    bool head_only = buf_size(&d->head) >= 5 && memcmp(buf_bytes(&d->head), "HEAD ", 5) == 0;
+    if (write_body(d, &body) < 0 ||
+        buf_append_fmt(&out,
+                       "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                       "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                       kinds[d->kind].status, buf_size(&body)) < 0 ||
+        (!head_only && buf_append(&out, buf_bytes(&body), buf_size(&body)) < 0)) {
+        reset(d);
+        return;
+    }
+    answer(d, buf_bytes(&out), buf_size(&out));
+}
+
+static void
+consider(struct denial *d)
+{
+    size_t size = buf_size(&d->head);
+    const uint8_t *head = buf_bytes(&d->head);
+    if (size == 0)
+        return;
+    if (head[0] == TLS_HANDSHAKE) {
+        answer(d, access_denied, sizeof access_denied);
+        return;
+    }
+    if (head[0] < 'A' || head[0] > 'Z') {
+        reset(d);
+        return;
+    }
+    if (memmem(head, size, "\r\n\r\n", 4) != NULL || memmem(head, size, "\n\n", 2) != NULL ||
+        size == HEAD_MAX)
+        answer_http(d);
+    else
+        (void)uv_timer_start(&d->timer, on_patience_end, HEAD_PATIENCE_MS, 0);
+}
+
+static void
+on_data(void *user, const uint8_t *data, size_t size)
+{
+    struct denial *d = user;
+    if (d->answered)
+        return;
+    size_t room = HEAD_MAX - buf_size(&d->head);
+    if (buf_append(&d->head, data, size < room ? size : room) < 0)
+        reset(d);
+    else
+        consider(d);
+}
+
+static void
+on_end(void *user)
+{
+    struct denial *d = user;
+    if (!d->answered)
+        reset(d);
+}
+
+static const struct stream_events denial_events = {
+    .on_data = on_data, .on_end = on_end, .on_close = on_close};
+
+static bool
+is_readable(const struct destination *to, size_t first_size)
+{
+    return first_size > 0 || (to->name_size > 0 && (to->port == 80 || to->port == 443));
+}
+
+void
+deny_start(struct worker *w, struct stream *client, const struct destination *to,
+           enum deny_kind kind, const char *reason, const uint8_t *first, size_t first_size)
+{
+    struct denial *d = xcalloc(1, sizeof *d);
+    d->worker = w;
+    d->client = client;
+    d->to = *to;
+    d->kind = kind;
+    (void)snprintf(d->reason, sizeof d->reason, "%s", reason);
+    buf_init(&d->head, HEAD_MAX);
+    (void)uv_timer_init(w->loop, &d->timer);
+    d->timer.data = d;
+    stream_set_user(client, &denial_events, d);
+    (void)audit_emit(w->audit, AUDIT_CONN_DENY, to, "reason", d->reason, NULL);
+    if (!is_readable(to, first_size)) {
+        reset(d);
+        return;
+    }
+    (void)uv_timer_start(&d->timer, on_patience_end, PATIENCE_MS, 0);
+    stream_read_start(client);
+    if (first_size > 0)
+        on_data(d, first, first_size);
+}

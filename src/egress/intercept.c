@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// ORIGIN (the host is dialled and verified, while the client's ClientHello waits) -> HANDSHAKE
+// (with the client, under a leaf for the name) -> the exchange has both. A host that cannot be
+// reached or verified does not stop the handshake: the client then gets its answer as HTTP, which
+// is something that people can read.
+#include "egress/intercept.h"
+
+#include "base/mem.h"
+#include "egress/audit.h"
+#include "egress/ca.h"
+#include "egress/exchange.h"
+#include "egress/origin.h"
+#include "net/tls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CLIENT_HANDSHAKE_MS = 10000, // stops clients that stay silent in the handshake
+    FIRST_MAX = 128 * 1024,      // a ClientHello, or the beginning of a plain request
+    MESSAGE_MAX = 256,
+};
+
+static const uint8_t http11[] = "\x08http/1.1";
+
+struct intercept {
+    struct worker *w;
+    struct destination to;
+    struct stream *client;   // NULL once gone, or the exchange's
+    struct stream *upstream; // verified, waiting for the client
+    struct origin *origin;
+    struct buf first;
+    bool refused; // by or for the host; refusal tells
+    struct refusal refusal;
+    char message[MESSAGE_MAX];
+    uv_timer_t timer;
+};
+
+static void
+ignore_close(void *user, const struct error *why)
+{
+    (void)user;
+    (void)why;
+}
+
+static const struct stream_events no_events = {.on_close = ignore_close};
+
+static void
+on_timer_closed(uv_handle_t *handle)
+{
+    struct intercept *i = handle->data;
+    buf_done(&i->first);
+    free(i);
+}
+
+// The connection is over.
+static void
+on_done(void *user)
+{
+    struct worker *w = user;
+    w->connections--;
+}
+
+static void
+let_upstream_go(struct intercept *i)
+{
+    if (i->upstream != NULL) {
+        stream_set_user(i->upstream, &no_events, NULL);
+        stream_close(i->upstream);
+        i->upstream = NULL;
+    }
+    if (i->origin != NULL)
+        origin_cancel(i->origin);
+    i->origin = NULL;
+}
+
+static void
+release(struct intercept *i)
+{
+    let_upstream_go(i);
+    uv_close((uv_handle_t *)&i->timer, on_timer_closed);
+}
+
+static void
+on_client_close(void *user, const struct error *why)
+{
+    (void)why;
+    struct intercept *i = user;
+    on_done(i->w);
+    release(i);
+}
+
+// The host closed while the client still shook hands: the exchange will dial again.
+static void
+on_upstream_close(void *user, const struct error *why)
+{
+    (void)why;
+    struct intercept *i = user;
+    i->upstream = NULL;
+}
+
+static const struct stream_events upstream_events = {.on_close = on_upstream_close};
+
+static void
+on_client_open(void *user)
+{
+    struct intercept *i = user;
+    struct exchange_options options = {
+        .to = &i->to,
+        .client = i->client,
+        .upstream = i->upstream,
+        .refusal = i->refused ? &i->refusal : NULL,
+        .done = on_done,
+        .user = i->w,
+    };
+    if (audit_emit(i->w->audit, AUDIT_INTERCEPT, &i->to, "alpn", "http/1.1", NULL) != 0) {
+        stream_close(i->client);
+        return;
+    }
+    i->client = NULL;
+    i->upstream = NULL;
+    exchange_start(i->w, &options);
+    release(i);
+}
+
+static const struct stream_events client_events = {
+    .on_open = on_client_open,
+    .on_close = on_client_close,
+};
+
+static void
+on_timer(uv_timer_t *timer)
+{
+    struct intercept *i = timer->data;
+    stream_close(i->client);
+}
+
+static void
+refuse_connection(struct intercept *i, const struct error *why)
+{
+    if (why->code == ERR_LIMIT)
+        (void)audit_emit(i->w->audit, AUDIT_LIMIT, &i->to, "reason", why->msg, NULL);
+    stream_set_reset(i->client);
+    stream_close(i->client);
+}
+
+static void
+shake_hands(struct intercept *i)
+{
+    struct error err = {0};
+    struct tls_options options = {
+        .server = true,
+        .alpn = http11,
+        .alpn_size = sizeof http11 - 1,
+        .first = buf_bytes(&i->first),
+        .first_size = buf_size(&i->first),
+    };
+    if (ca_server_context(i->w->ca, i->to.name, i->to.name_size, &options.ctx, &err) != 0) {
+        refuse_connection(i, &err);
+        return;
+    }
+    struct stream *lower = i->client;
+    stream_set_user(lower, &no_events, NULL);
+    int rc = tls_stream_new(i->w->loop, lower, &options, &i->client, &err);
+    SSL_CTX_free(options.ctx);
+    if (rc != 0) { // lower is closed by now
+        on_done(i->w);
+        release(i);
+        return;
+    }
+    buf_done(&i->first);
+    stream_set_user(i->client, &client_events, i);
+    uv_timer_start(&i->timer, on_timer, CLIENT_HANDSHAKE_MS, 0);
+}
+
+static void
+on_origin(void *user, struct stream *s, const struct refusal *why)
+{
+    struct intercept *i = user;
+    i->origin = NULL;
+    if (s == NULL) {
+        i->refused = true;
+        i->refusal = *why;
+        (void)snprintf(i->message, sizeof i->message, "%s", why->message);
+        i->refusal.message = i->message;
+    } else {
+        i->upstream = s;
+        stream_set_user(s, &upstream_events, i);
+    }
+    shake_hands(i);
+}
+
+static void
+start_plain(struct worker *w, struct stream *client, const struct destination *to,
+            const uint8_t *first, size_t first_size)
+{
+    struct exchange_options options = {
+        .to = to,
+        .client = client,
+        .plain = true,
+        .first = first,
+        .first_size = first_size,
+        .done = on_done,
+        .user = w,
+    };
+    exchange_start(w, &options);
+}
+
+void
+intercept_start(struct worker *w, struct stream *client, const struct destination *to,
+                const uint8_t *first, size_t first_size, bool plain)
+{
+    if (plain) {
+        start_plain(w, client, to, first, first_size);
+        return;
+    }
+    struct intercept *i = xcalloc(1, sizeof *i);
+    i->w = w;
+    i->to = *to;
+    i->client = client;
+    uv_timer_init(w->loop, &i->timer);
+    i->timer.data = i;
+    buf_init(&i->first, FIRST_MAX);
+    stream_set_user(client, &client_events, i);
+    if (buf_append(&i->first, first, first_size) != 0) {
+        stream_close(client);
+        return;
+    }
+    i->origin = origin_open(w, to, false, on_origin, i);
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// DIAL (upstream.c resolves and connects) -> HANDSHAKE (TLS, chain and name verified) -> handed
+// over. Nothing of a request exists here, so a host that fails cannot have seen any of it.
+#include "egress/origin.h"
+
+#include "base/mem.h"
+#include "egress/audit.h"
+#include "egress/ca.h"
+#include "egress/upstream.h"
+#include "net/tls.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ORIGIN_HANDSHAKE_MS = 10000 }; // stops a host that accepts and is silent
+
+static const uint8_t http11[] = "\x08http/1.1";
+
+struct origin {
+    struct worker *w;
+    struct destination to;
+    bool plain;
+    origin_done *done; // NULL once called or cancelled
+    void *user;
+    struct upstream_dial *dial; // while dialling
+    struct stream *tls;         // during the handshake
+    bool timed_out;
+    uv_timer_t timer;
+};
+
+static void
+on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+// The origin frees itself once its timer is closed.
+static void
+release(struct origin *o)
+{
+    if (!uv_is_closing((uv_handle_t *)&o->timer))
+        uv_close((uv_handle_t *)&o->timer, on_timer_closed);
+}
+
+static void
+deliver(struct origin *o, struct stream *s, const struct refusal *why)
+{
+    origin_done *done = o->done;
+    o->done = NULL;
+    if (done != NULL)
+        done(o->user, s, why);
+    release(o);
+}
+
+static void
+fail_dial(struct origin *o, const struct error *err)
+{
+    struct refusal r = {.status = 502, .code = "UPSTREAM_UNREACHABLE", .message = err->msg};
+    if (err->code == ERR_FORBIDDEN) {
+        r.status = 403;
+        r.code = "EGRESS_DENIED";
+    }
+    deliver(o, NULL, &r);
+}
+
+static void
+fail_tls(struct origin *o, const char *message)
+{
+    (void)audit_emit(o->w->audit, AUDIT_UPSTREAM_TLS_ERROR, &o->to, "reason", message, NULL);
+    struct refusal r = {.status = 502, .code = "UPSTREAM_TLS_ERROR", .message = message};
+    deliver(o, NULL, &r);
+}
+
+static void
+on_open(void *user)
+{
+    struct origin *o = user;
+    struct stream *s = o->tls;
+    o->tls = NULL;
+    uv_timer_stop(&o->timer);
+    deliver(o, s, NULL);
+}
+
+static void
+on_close(void *user, const struct error *why)
+{
+    struct origin *o = user;
+    o->tls = NULL;
+    if (o->timed_out)
+        fail_tls(o, "no TLS handshake in time");
+    else
+        fail_tls(o, why != NULL ? why->msg : "connection closed");
+}
+
+static const struct stream_events events = {.on_open = on_open, .on_close = on_close};
+
+static void
+ignore_close(void *user, const struct error *why)
+{
+    (void)user;
+    (void)why;
+}
+
+static const struct stream_events no_events = {.on_close = ignore_close};
+
+static void
+on_timer(uv_timer_t *timer)
+{
+    struct origin *o = timer->data;
+    o->timed_out = true;
+    stream_close(o->tls);
+}
+
+static int
+start_tls(struct origin *o, struct stream *s, struct error *err)
+{
+    struct tls_options options = {
+        .name = o->to.name,
+        .alpn = http11,
+        .alpn_size = sizeof http11 - 1,
+    };
+    if (tls_roots_context(o->w->roots, &options.ctx, err) != 0) {
+        stream_set_user(s, &no_events, NULL);
+        stream_close(s);
+        return -1;
+    }
+    return tls_stream_new(o->w->loop, s, &options, &o->tls, err);
+}
+
+static void
+on_dialled(void *user, struct stream *s, const struct sockaddr *peer, const struct error *err)
+{
+    (void)peer;
+    struct origin *o = user;
+    o->dial = NULL;
+    if (s == NULL) {
+        fail_dial(o, err);
+        return;
+    }
+    if (o->plain) {
+        deliver(o, s, NULL);
+        return;
+    }
+    struct error why = {0};
+    if (start_tls(o, s, &why) != 0) {
+        fail_tls(o, why.msg);
+        return;
+    }
+    stream_set_user(o->tls, &events, o);
+    uv_timer_start(&o->timer, on_timer, ORIGIN_HANDSHAKE_MS, 0);
+}
+
+struct origin *
+origin_open(struct worker *w, const struct destination *to, bool plain, origin_done *done,
+            void *user)
+{
+    struct origin *o = xcalloc(1, sizeof *o);
+    o->w = w;
+    o->to = *to;
+    o->plain = plain;
+    o->done = done;
+    o->user = user;
+    uv_timer_init(w->loop, &o->timer);
+    o->timer.data = o;
+    o->dial = upstream_connect(w->dialer, to, on_dialled, o);
+    return o;
+}
+
+void
+origin_cancel(struct origin *o)
+{
+    o->done = NULL;
+    if (o->dial != NULL)
+        upstream_cancel(o->dial);
+    o->dial = NULL;
+    if (o->tls != NULL) {
+        stream_set_user(o->tls, &no_events, NULL);
+        stream_close(o->tls);
+        o->tls = NULL;
+    }
+    release(o);
+}

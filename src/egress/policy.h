@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sandbox may reach, and which secret goes where. Made by casemated from the caller's
+// configuration, carried to the worker in a sealed memfd, and asked there for every decision. Pure:
+// no I/O, names are bytes with lengths.
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    POLICY_RULES_MAX = 256,
+    POLICY_SECRETS_MAX = 64,
+    POLICY_HOSTS_MAX = 32, // hosts of one secret
+    POLICY_VALUE_MAX = 16384,
+    POLICY_NAME_MAX = 64,      // of a secret: an environment variable's name
+    POLICY_OVERRIDES_MAX = 64, // dial overrides
+    POLICY_ENCODED_MAX = 2 * 1024 * 1024,
+};
+
+struct policy; // holds secret values in memory that is locked where possible and wiped when freed
+
+// From the members `allow_net` and `secrets` of a create request (protocol 6.8, 6.9); NULL or JSON
+// null: absent. Makes the placeholders. ERR_INVALID_CONFIG names the offending rule or secret
+// (never a value) and says what is allowed. On success *ret is the caller's.
+int policy_from_json(const json_t *allow_net, const json_t *secrets, struct policy **ret,
+                     struct error *err);
+void policy_free(struct policy *p); // accepts NULL
+
+// What a connection may do. rule is the text of the rule that allows it, of the policy; NULL when
+// there is no list and none is needed. reason is static text, NULL when allowed.
+struct policy_decision {
+    bool allowed;
+    bool port_named; // the rule names the port, so any protocol may pass there
+    const char *rule;
+    const char *reason;
+};
+
+// For a canonical host name (hostname.h), or for a bare address when name_size is 0: addr, IPv4 in
+// mapped form, is then needed and must be public by the address rules (address.h) whatever the list
+// says.
+struct policy_decision policy_decide(const struct policy *p, const char *name, size_t name_size,
+                                     const struct in6_addr *addr, uint16_t port);
+// Whether any secret is bound to this host and port.
+bool policy_bound(const struct policy *p, const char *name, size_t name_size, uint16_t port);
+
+// A secret, for substitution: value and placeholder stay the policy's.
+struct policy_secret {
+    char name[POLICY_NAME_MAX + 1];
+    const char *value;
+    size_t value_size;
+    const char *placeholder;
+    size_t placeholder_size;
+    struct rule *hosts; // rule.h
+    size_t host_count;
+};
+
+const struct policy_secret *policy_secret_at(const struct policy *p, size_t i);
+// Whether the secret is bound to this canonical host name on this port.
+bool policy_secret_applies(const struct policy_secret *s, const char *name, size_t name_size,
+                           uint16_t port);
+// Host i of the secret as it was written, in lower case: "api.test", "*.api.test", "api.test:8443".
+const char *policy_secret_host(const struct policy_secret *s, size_t i);
+
+// Placeholders: prefix, 31 random base62 characters (184 bits), 4 check characters, then random
+// base62 up to the length of the value where that is longer than 40.
+#define POLICY_PLACEHOLDER_PREFIX "csec_"
+enum {
+    POLICY_PLACEHOLDER_PREFIX_SIZE = 5,
+    POLICY_PLACEHOLDER_RANDOM = 31,
+    POLICY_PLACEHOLDER_CHECK = 4,
+    POLICY_PLACEHOLDER_MIN = 40,
+};
+// True if text begins with a placeholder of anyone's: what follows its first 40 characters is not
+// looked at.
+bool policy_placeholder_is_wellformed(const char *text, size_t size);
+
+// The operator's part. NAME=ADDR:PORT of --egress-host: connections to that name are dialled there,
+// whatever its port; the address is exempt from the address rules. ERR_INVALID_CONFIG on bad text.
+int policy_add_dial_override(struct policy *p, const char *text, struct error *err);
+
+// Where connections to this canonical name are dialled instead, or NULL.
+const struct sockaddr *policy_dial_override(const struct policy *p, const char *name,
+                                            size_t name_size);
+
+// Environment to give to the sandbox. Texts are terminated.
+size_t policy_secret_count(const struct policy *p);
+const char *policy_secret_name(const struct policy *p, size_t i);
+const char *policy_secret_placeholder(const struct policy *p, size_t i);
+
+// For the memfd; out must be a secret buf of POLICY_ENCODED_MAX. Decoding checks everything again.
+int policy_encode(const struct policy *p, struct buf *out, struct error *err);
+int policy_decode(const void *data, size_t size, struct policy **ret, struct error *err);

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything comes down to next_token(): the next place where a placeholder's prefix is followed by
+// one of ours, exactly, or by what is well-formed as one. Ours are compared byte for byte; what
+// follows one does not matter, so two in a row are two. Encoded text (query, path) is decoded
+// first, with a map from decoded to written offsets, because a placeholder may hide behind any
+// mixture of raw and encoded bytes.
+#include "egress/substitute.h"
+
+#include "base/base64.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const char prefix[] = POLICY_PLACEHOLDER_PREFIX;
+enum { PREFIX_SIZE = sizeof prefix - 1 };
+
+static_assert((int)POLICY_SECRETS_MAX <= 64, "a secret's number is a bit of swapped");
+
+struct token {
+    size_t at;
+    size_t size;
+    const struct policy_secret *secret; // NULL: nobody's
+    size_t number;
+};
+
+const char *
+substitute_where_name(enum substitute_where where)
+{
+    static const char *const names[] = {"header", "basic", "query"};
+    static_assert(ARRAY_SIZE(names) == SUBSTITUTE_MAX, "a name for each place");
+    return names[where];
+}
+
+static bool
+is_base62(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+// Is there a placeholder at text?
+static bool
+token_at(const struct policy *policy, const char *text, size_t size, struct token *ret)
+{
+    size_t count = policy_secret_count(policy);
+    for (size_t i = 0; i < count; i++) {
+        const struct policy_secret *secret = policy_secret_at(policy, i);
+        if (secret->placeholder_size <= size &&
+            memcmp(text, secret->placeholder, secret->placeholder_size) == 0) {
+            *ret = (struct token){.size = secret->placeholder_size, .secret = secret, .number = i};
+            return true;
+        }
+    }
+    *ret = (struct token){.size = POLICY_PLACEHOLDER_MIN};
+    return policy_placeholder_is_wellformed(text, size);
+}
+
+static bool
+next_token(const struct policy *policy, const char *text, size_t size, size_t from,
+           struct token *ret)
+{
+    while (from < size) {
+        const char *hit = memmem(text + from, size - from, prefix, PREFIX_SIZE);
+        if (hit == NULL)
+            return false;
+        size_t at = (size_t)(hit - text);
+        if (token_at(policy, hit, size - at, ret)) {
+            ret->at = at;
+            return true;
+        }
+        from = at + 1;
+    }
+    return false;
+}
+
+static enum substitute_result
+misuse(struct substitute *s, const struct token *token, const char *place, const char *reason)
+{
+    s->secret = token->secret != NULL ? token->secret->name : NULL;
+    s->place = place;
+    s->reason = reason;
+    return SUBSTITUTE_MISUSE;
+}
+
+// May this placeholder become its value here?
+static enum substitute_result
+judge(struct substitute *s, const struct token *token, const char *place)
+{
+    if (token->secret == NULL)
+        return misuse(s, token, place, "placeholder_unknown");
+    if (!policy_secret_applies(token->secret, s->host, s->host_size, s->port))
+        return misuse(s, token, place, "placeholder_not_for_host");
+    if (s->plain)
+        return misuse(s, token, place, "placeholder_without_tls");
+    return SUBSTITUTE_OK;
+}
+
+enum substitute_result
+substitute_forbid(struct substitute *s, struct h1_span text, const char *place)
+{
+    struct token token;
+    if (!next_token(s->policy, text.data, text.size, 0, &token))
+        return SUBSTITUTE_OK;
+    if (judge(s, &token, place) == SUBSTITUTE_OK)
+        return misuse(s, &token, place, "placeholder_not_enabled_here");
+    return SUBSTITUTE_MISUSE;
+}
+
+// --- fields ---
+
+// A value may stand in a head only if it cannot end the line; policies are checked for it, and this
+// is the last look before the wire.
+static bool
+fits_head(const struct policy_secret *secret)
+{
+    return memchr(secret->value, '\r', secret->value_size) == NULL &&
+           memchr(secret->value, '\n', secret->value_size) == NULL &&
+           memchr(secret->value, '\0', secret->value_size) == NULL;
+}
+
+static enum substitute_result
+append(struct buf *out, const void *data, size_t size)
+{
+    return buf_append(out, data, size) == 0 ? SUBSTITUTE_OK : SUBSTITUTE_FULL;
+}
+
+static enum substitute_result
+swap_raw(struct substitute *s, struct h1_span text, enum substitute_where where, struct buf *out)
+{
+    struct token token;
+    size_t done = 0;
+    while (next_token(s->policy, text.data, text.size, done, &token)) {
+        enum substitute_result r = judge(s, &token, substitute_where_name(where));
+        if (r != SUBSTITUTE_OK)
+            return r;
+        if (!fits_head(token.secret))
+            return misuse(s, &token, substitute_where_name(where), "value_not_for_headers");
+        if (buf_append(out, text.data + done, token.at - done) != 0 ||
+            buf_append(out, token.secret->value, token.secret->value_size) != 0)
+            return SUBSTITUTE_FULL;
+        s->swapped[where] |= UINT64_C(1) << token.number;
+        done = token.at + token.size;
+    }
+    return append(out, text.data + done, text.size - done);
+}
+
+// The blob of "Basic <blob>" (RFC 7617), or size 0.
+static struct h1_span
+basic_blob(struct h1_span value)
+{
+    static const char scheme[] = "basic";
+    const size_t scheme_size = sizeof scheme - 1;
+    if (value.size <= scheme_size ||
+        !h1_span_is_nocase((struct h1_span){value.data, scheme_size}, scheme))
+        return (struct h1_span){0};
+    size_t at = scheme_size;
+    while (at < value.size && (value.data[at] == ' ' || value.data[at] == '\t'))
+        at++;
+    if (at == scheme_size)
+        return (struct h1_span){0};
+    return (struct h1_span){value.data + at, value.size - at};
+}
+
+static enum substitute_result
+append_base64(struct buf *out, const struct buf *plain)
+{
+    size_t size = base64_encoded_size(buf_size(plain));
+    char *room = (char *)buf_reserve(out, size);
+    if (room == NULL)
+        return SUBSTITUTE_FULL;
+    base64_encode(room, buf_bytes(plain), buf_size(plain));
+    buf_commit(out, size);
+    return SUBSTITUTE_OK;
+}
+
+// Credentials that are no base64, or hold no placeholder, stay as they are.
+static enum substitute_result
+swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, struct buf *out)
+{
+    cleanup_free char *decoded = xmalloc(base64_decoded_max(blob.size));
+    ptrdiff_t n = base64_decode_unpadded((uint8_t *)decoded, blob.data, blob.size);
+    struct token token;
+    if (n < 0 || !next_token(s->policy, decoded, (size_t)n, 0, &token))
+        return append(out, value.data, value.size);
+    cleanup_buf struct buf plain;
+    buf_init_secret(&plain, out->cap);
+    enum substitute_result r =
+        swap_raw(s, (struct h1_span){decoded, (size_t)n}, SUBSTITUTE_BASIC, &plain);
+    if (r == SUBSTITUTE_OK)
+        r = append(out, value.data, (size_t)(blob.data - value.data));
+    return r == SUBSTITUTE_OK ? append_base64(out, &plain) : r;
+}
+
+enum substitute_result
+substitute_field(struct substitute *s, const struct h1_field *field, struct buf *out)
+{
+    if (h1_span_is_nocase(field->name, "authorization")) {
+        struct h1_span blob = basic_blob(field->value);
+        if (blob.size > 0)
+            return swap_basic(s, field->value, blob, out);
+    }
+    return swap_raw(s, field->value, SUBSTITUTE_HEADER, out);
+}
+
+// --- percent-encoded text ---
+
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+struct decoded {
+    char *text;
+    size_t size;
+    uint32_t *start; // size + 1 offsets into the written form
+};
+
+static void
+decoded_done(struct decoded *d)
+{
+    free(d->text);
+    free(d->start);
+}
+
+// Once only: what is still encoded after that is not ours to guess at.
+static void
+decode(struct decoded *d, struct h1_span text)
+{
+    d->text = xmalloc(text.size + 1);
+    d->start = xmalloc((text.size + 1) * sizeof *d->start);
+    d->size = 0;
+    size_t i = 0;
+    while (i < text.size) {
+        d->start[d->size] = (uint32_t)i;
+        int high = text.data[i] == '%' && text.size - i > 2 ? hex_value(text.data[i + 1]) : -1;
+        int low = high >= 0 ? hex_value(text.data[i + 2]) : -1;
+        if (low >= 0) {
+            d->text[d->size++] = (char)(high << 4 | low);
+            i += 3;
+        } else {
+            d->text[d->size++] = text.data[i++];
+        }
+    }
+    d->start[d->size] = (uint32_t)text.size;
+}
+
+enum substitute_result
+substitute_forbid_encoded(struct substitute *s, struct h1_span text, const char *place)
+{
+    __attribute__((cleanup(decoded_done))) struct decoded d = {0};
+    decode(&d, text);
+    return substitute_forbid(s, (struct h1_span){d.text, d.size}, place);
+}
+
+static bool
+is_unreserved(uint8_t c)
+{
+    return is_base62((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
+}
+
+static enum substitute_result
+append_encoded(struct buf *out, const char *value, size_t size)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    char *room = (char *)buf_reserve(out, size * 3);
+    if (room == NULL)
+        return SUBSTITUTE_FULL;
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = (uint8_t)value[i];
+        if (is_unreserved(c)) {
+            room[n++] = (char)c;
+        } else {
+            room[n++] = '%';
+            room[n++] = digits[c >> 4];
+            room[n++] = digits[c & 15];
+        }
+    }
+    buf_commit(out, n);
+    return SUBSTITUTE_OK;
+}
+
+enum substitute_result
+substitute_query(struct substitute *s, struct h1_span query, struct buf *out)
+{
+    __attribute__((cleanup(decoded_done))) struct decoded d = {0};
+    decode(&d, query);
+    struct token token;
+    size_t done = 0; // decoded
+    while (next_token(s->policy, d.text, d.size, done, &token)) {
+        enum substitute_result r = judge(s, &token, "query");
+        if (r == SUBSTITUTE_OK)
+            r = append(out, query.data + d.start[done], d.start[token.at] - d.start[done]);
+        if (r == SUBSTITUTE_OK)
+            r = append_encoded(out, token.secret->value, token.secret->value_size);
+        if (r != SUBSTITUTE_OK)
+            return r;
+        s->swapped[SUBSTITUTE_QUERY] |= UINT64_C(1) << token.number;
+        done = token.at + token.size;
+    }
+    return append(out, query.data + d.start[done], query.size - d.start[done]);
+}
+
+// --- bodies ---
+
+static bool
+looks_like_token(const char *text, size_t size)
+{
+    for (size_t i = PREFIX_SIZE; i < SEEN_CARRY; i++) {
+        if (i >= size || !is_base62(text[i]))
+            return false;
+    }
+    return true;
+}
+
+static const char *
+seen_name(const struct policy *policy, const char *text)
+{
+    size_t count = policy_secret_count(policy);
+    for (size_t i = 0; i < count; i++) {
+        const struct policy_secret *secret = policy_secret_at(policy, i);
+        if (secret->placeholder_size >= SEEN_CARRY &&
+            memcmp(text, secret->placeholder, SEEN_CARRY) == 0)
+            return secret->name;
+    }
+    return NULL;
+}
+
+static bool
+find_seen(struct substitute_seen *s, const struct policy *policy, const char *text, size_t size,
+          const char **ret_secret)
+{
+    const char *end = text + size;
+    while ((text = memmem(text, (size_t)(end - text), prefix, PREFIX_SIZE)) != NULL) {
+        if (looks_like_token(text, (size_t)(end - text))) {
+            s->found = true;
+            *ret_secret = seen_name(policy, text);
+            return true;
+        }
+        text++;
+    }
+    return false;
+}
+
+bool
+substitute_watch(struct substitute_seen *s, const struct policy *policy, const uint8_t *data,
+                 size_t size, const char **ret_secret)
+{
+    if (s->found || size == 0)
+        return false;
+    const char *text = (const char *)data;
+    // Across the cut: what was carried, and as much of the new bytes as a placeholder from there
+    // needs.
+    char joined[2 * SEEN_CARRY];
+    size_t taken = size < SEEN_CARRY ? size : SEEN_CARRY;
+    memcpy(joined, s->carry, s->carried);
+    memcpy(joined + s->carried, text, taken);
+    size_t joined_size = s->carried + taken;
+    if (s->carried > 0 && find_seen(s, policy, joined, joined_size, ret_secret))
+        return true;
+    if (find_seen(s, policy, text, size, ret_secret))
+        return true;
+    bool small = size < SEEN_CARRY;
+    const char *tail = small ? joined : text;
+    size_t tail_size = small ? joined_size : size;
+    s->carried = tail_size < SEEN_CARRY - 1 ? tail_size : SEEN_CARRY - 1;
+    memcpy(s->carry, tail + tail_size - s->carried, s->carried);
+    return false;
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { test } from "node:test";
+import { sandbox } from "./sdk.mjs";
+
+const options = { timeout: 30_000 };
+
+test("bytes", options, async () => {
+  const sb = await sandbox();
+  const data = new Uint8Array([0, 1, 2, 255, 254, 10]);
+  await sb.fs.writeFile("bytes.bin", data);
+  assert.deepEqual(new Uint8Array(await sb.fs.readFile("bytes.bin")), data);
+  assert.deepEqual(new Uint8Array(await sb.fs.readFile("/home/app/bytes.bin")), data);
+});
+
+test("text, with every kind of character", options, async () => {
+  const sb = await sandbox();
+  const text = 'plain é \u{1f600} \u0000 "quoted" \\ \r\n\t end';
+  await sb.fs.writeTextFile("text.txt", text);
+  assert.equal(await sb.fs.readTextFile("text.txt"), text);
+});
+
+test("an empty file", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.writeFile("empty", new Uint8Array());
+  assert.equal((await sb.fs.readFile("empty")).length, 0);
+});
+
+test("20 MB in one message each way", options, async () => {
+  const sb = await sandbox();
+  const data = randomBytes(20_000_000);
+  await sb.fs.writeFile("big.bin", new Uint8Array(data));
+  assert.equal(Buffer.compare(Buffer.from(await sb.fs.readFile("big.bin")), data), 0);
+});
+
+test("a stream as content", options, async () => {
+  const sb = await sandbox();
+  const parts = [randomBytes(70_000), randomBytes(1), randomBytes(300_000)];
+  await sb.fs.writeFile("streamed.bin", ReadableStream.from(parts.map((p) => new Uint8Array(p))));
+  const got = Buffer.from(await sb.fs.readFile("streamed.bin"));
+  assert.equal(Buffer.compare(got, Buffer.concat(parts)), 0);
+  await sb.fs.writeTextFile("streamed.txt", ReadableStream.from(["a", "é", "\u{1f600}"]));
+  assert.equal(await sb.fs.readTextFile("streamed.txt"), "aé\u{1f600}");
+});
+
+test("a stream that fails fails the write", options, async () => {
+  const sb = await sandbox();
+  const broken = new ReadableStream({
+    start(controller) {
+      controller.enqueue(new Uint8Array([1]));
+      setTimeout(() => controller.error(new RangeError("source broke")), 50);
+    },
+  });
+  await assert.rejects(sb.fs.writeFile("broken.bin", broken), /source broke/);
+});
+
+test("append, create and createNew", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.writeTextFile("modes.txt", "one");
+  await sb.fs.writeTextFile("modes.txt", " two", { append: true });
+  assert.equal(await sb.fs.readTextFile("modes.txt"), "one two");
+  await assert.rejects(sb.fs.writeTextFile("modes.txt", "", { createNew: true }), { code: "EEXIST" });
+  await assert.rejects(sb.fs.writeTextFile("absent.txt", "", { create: false }), { code: "ENOENT" });
+  await sb.fs.writeTextFile("modes.txt", "x", { mode: 0o600 });
+  assert.equal((await sb.fs.stat("modes.txt")).mode & 0o777, 0o600);
+});
+
+test("a missing file is NotFound with code ENOENT", options, async () => {
+  const sb = await sandbox();
+  await assert.rejects(sb.fs.readFile("nf.txt"), (error) => {
+    assert.equal(error.code, "ENOENT");
+    assert.equal(error.constructor.name, "NotFound");
+    assert.match(error.message, /nf\.txt/);
+    return true;
+  });
+});
+
+test("a directory cannot be read as a file", options, async () => {
+  const sb = await sandbox();
+  await assert.rejects(sb.fs.readFile("/tmp"), { code: "EISDIR" });
+});
+
+test("mkdir, readDir, rename, remove", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.mkdir("tree/a/b", { recursive: true });
+  await assert.rejects(sb.fs.mkdir("tree"), { code: "EEXIST" });
+  await assert.rejects(sb.fs.mkdir("no/parent"), { code: "ENOENT" });
+  await sb.fs.mkdir("tree", { recursive: true });
+  await sb.fs.writeTextFile("tree/file", "x");
+  await sb.sh`ln -s file tree/link`;
+  const entries = await Array.fromAsync(sb.fs.readDir("tree"));
+  entries.sort((x, y) => x.name < y.name ? -1 : 1);
+  assert.deepEqual(entries.map((e) => ({ ...e })), [
+    { name: "a", isFile: false, isDirectory: true, isSymlink: false },
+    { name: "file", isFile: true, isDirectory: false, isSymlink: false },
+    { name: "link", isFile: false, isDirectory: false, isSymlink: true },
+  ]);
+  await sb.fs.rename("tree/file", "tree/renamed");
+  await assert.rejects(sb.fs.stat("tree/file"), { code: "ENOENT" });
+  await assert.rejects(sb.fs.remove("tree"), { code: "ENOTEMPTY" });
+  await sb.fs.remove("tree", { recursive: true });
+  await assert.rejects(sb.fs.remove("tree"), { code: "ENOENT" });
+});
+
+test("stat and lstat", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.writeTextFile("target", "12345");
+  await sb.sh`ln -sf target pointer`;
+  const followed = await sb.fs.stat("pointer");
+  assert.equal(followed.isFile, true);
+  assert.equal(followed.size, 5);
+  assert.equal(followed.uid, 1000);
+  assert.ok(followed.mtime instanceof Date);
+  assert.ok(Math.abs(Date.now() - followed.mtime.getTime()) < 60_000);
+  const link = await sb.fs.lstat("pointer");
+  assert.equal(link.isSymlink, true);
+  assert.equal(link.isFile, false);
+});
+
+test("file calls are made as the user app", options, async () => {
+  const sb = await sandbox();
+  await assert.rejects(sb.fs.readTextFile("/etc/shadow"), { code: "EACCES" });
+  await assert.rejects(sb.fs.writeTextFile("/etc/x", "x"), { code: "EACCES" });
+});
+
+test("an aborted read is an AbortError", options, async () => {
+  const sb = await sandbox();
+  await sb.sh`mkfifo -m 600 pipe || true`;
+  const stopper = new AbortController();
+  const reading = sb.fs.readFile("pipe", { signal: stopper.signal });
+  setTimeout(() => stopper.abort(), 200);
+  await assert.rejects(reading, (error) => {
+    assert.ok(error instanceof DOMException);
+    assert.equal(error.name, "AbortError");
+    return true;
+  });
+  assert.equal(await sb.sh`echo alive`.text(), "alive\n");
+});
