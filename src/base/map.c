@@ -114,3 +114,16 @@ map_next(const struct map *m, size_t *at, uint64_t *ret_key)
     }
     return NULL;
 }
+
+void *
+map_any(struct map *m)
+{
+    for (size_t i = 0; i < m->capacity; i++) {
+        size_t at = (m->hint + i) & (m->capacity - 1);
+        if (m->entries[at].value != NULL) {
+            m->hint = at;
+            return m->entries[at].value;
+        }
+    }
+    return NULL;
+}

@@ -16,6 +16,7 @@ struct map {
     size_t capacity; // a power of two, or 0
     size_t count;
     size_t cap;
+    size_t hint; // where map_any found something last
 };
 
 void map_init(struct map *m, size_t cap);
@@ -25,6 +26,9 @@ void *map_get(const struct map *m, uint64_t key); // NULL if absent
 // value is not NULL. Replaces what stood under key. 0, or -1 when the cap would be passed.
 int map_put(struct map *m, uint64_t key, void *value);
 void *map_remove(struct map *m, uint64_t key); // what stood there, or NULL
+
+// Any value, or NULL when the map is empty: for taking a map apart.
+void *map_any(struct map *m);
 
 // Goes through all entries in no order: start with *at = 0; NULL at the end. The map must not
 // change meanwhile.

@@ -94,7 +94,7 @@ send_item(struct channel *c)
     uint8_t flags = i->flags | (piece < left ? FRAME_MORE : 0);
     link_send(&c->channels->link, &(struct frame){.kind = i->kind,
                                                   .flags = flags,
-                                                  .channel = (uint32_t)c->node.id,
+                                                  .channel = (uint32_t)c->number,
                                                   .number = i->number,
                                                   .payload = buf_bytes(&i->payload),
                                                   .size = piece});
@@ -120,7 +120,7 @@ static bool
 channels_produce(void *user)
 {
     struct channels *cs = user;
-    for (size_t n = cs->by_id.count; n > 0; n--) {
+    for (size_t n = cs->by_number.count; n > 0; n--) {
         struct channel *c = CONTAINER_OF(cs->turns.next, struct channel, turn);
         list_remove(&c->turn);
         list_append(&cs->turns, &c->turn);
@@ -139,10 +139,10 @@ channel_open(struct channels *cs, const struct frame *f)
     uint8_t primary = unpack_u8(&u);
     uint64_t message_max = unpack_u64(&u);
     if (!unpack_complete(&u) || family >= CLIENT_FAMILY_MAX || f->channel == 0 ||
-        idmap_get(&cs->by_id, f->channel) != NULL || cs->by_id.count >= CHANNELS_MAX)
+        map_get(&cs->by_number, f->channel) != NULL || cs->by_number.count >= CHANNELS_MAX)
         return -1;
     struct channel *c = xcalloc(1, sizeof *c);
-    c->node.id = f->channel;
+    c->number = f->channel;
     c->channels = cs;
     c->family = (enum client_family)family;
     c->primary = primary != 0;
@@ -152,9 +152,9 @@ channel_open(struct channels *cs, const struct frame *f)
     list_init(&c->items);
     list_init(&c->ready_streams);
     list_init(&c->calls);
-    idmap_init(&c->instreams);
-    idmap_init(&c->outstreams);
-    idmap_put(&cs->by_id, &c->node);
+    map_init(&c->instreams, INSTREAMS_MAX);
+    map_init(&c->outstreams, OUTSTREAMS_MAX);
+    (void)map_put(&cs->by_number, c->number, c);
     list_append(&cs->turns, &c->turn);
     return 0;
 }
@@ -168,9 +168,9 @@ channel_free(struct channel *c)
     while (!list_is_empty(&c->items))
         item_free(c, CONTAINER_OF(c->items.next, struct item, link));
     list_remove(&c->turn);
-    idmap_remove(&c->channels->by_id, &c->node);
-    idmap_done(&c->instreams);
-    idmap_done(&c->outstreams);
+    (void)map_remove(&c->channels->by_number, c->number);
+    map_done(&c->instreams);
+    map_done(&c->outstreams);
     buf_done(&c->message);
     free(c);
 }
@@ -233,18 +233,18 @@ channels_frame(void *user, const struct frame *f)
         return -1;
     if (f->kind == FRAME_OPEN)
         return channel_open(cs, f);
-    struct idmap_node *n = idmap_get(&cs->by_id, f->channel);
+    struct channel *c = map_get(&cs->by_number, f->channel);
     // A frame may cross the end of its channel.
-    return n != NULL ? channel_frame(CONTAINER_OF(n, struct channel, node), f) : 0;
+    return c != NULL ? channel_frame(c, f) : 0;
 }
 
 static void
 channels_gone(void *user)
 {
     struct channels *cs = user;
-    struct idmap_node *n;
-    while ((n = idmap_any(&cs->by_id)) != NULL)
-        channel_free(CONTAINER_OF(n, struct channel, node));
+    struct channel *c;
+    while ((c = map_any(&cs->by_number)) != NULL)
+        channel_free(c);
 }
 
 static const struct link_events channels_events = {
@@ -257,7 +257,7 @@ void
 channels_init(struct channels *cs, struct loop *loop, struct guest *guest)
 {
     *cs = (struct channels){.guest = guest};
-    idmap_init(&cs->by_id);
+    map_init(&cs->by_number, CHANNELS_MAX);
     list_init(&cs->turns);
     link_init(&cs->link, loop, &channels_events, cs);
 }

@@ -3,8 +3,9 @@
 // in both directions and its unanswered calls. All of it goes when the connection goes.
 #pragma once
 
-#include "init/idmap.h"
+#include "base/map.h"
 #include "init/link.h"
+#include "init/list.h"
 
 enum {
     // Messages and results that a client does not fetch. Past the first an answer is replaced by a
@@ -13,6 +14,8 @@ enum {
     CHANNEL_QUEUED_MAX = 256 * 1024 * 1024,
     CHANNEL_ITEMS_MAX = 65536,
     CHANNELS_MAX = 1024,
+    // Open output streams of a client; casemated maps as many.
+    OUTSTREAMS_MAX = 16384,
     // Room that the daemon's envelope around a result takes of the client's message limit.
     CHANNEL_ENVELOPE = 512,
 };
@@ -20,8 +23,8 @@ enum {
 struct guest;
 
 struct channel {
-    struct idmap_node node; // id: number of the channel
-    struct list turn;       // in channels.turns
+    uint32_t number;
+    struct list turn; // in channels.turns
     struct channels *channels;
     enum client_family family;
     bool primary;
@@ -31,9 +34,9 @@ struct channel {
     struct list items;  // frames to send, in order
     size_t item_count;
     size_t queued; // bytes of them
-    struct idmap instreams;
+    struct map instreams;
     size_t instream_held; // bytes held for streams that no call took up yet
-    struct idmap outstreams;
+    struct map outstreams;
     struct list ready_streams;
     uint32_t last_stream;
     struct list calls;
@@ -42,7 +45,7 @@ struct channel {
 struct channels {
     struct link link;
     struct guest *guest;
-    struct idmap by_id;
+    struct map by_number;
     struct list turns; // round robin of those that may have something to send
     bool open;         // set-up is done, clients may come
     void *setup;

@@ -13,7 +13,7 @@ static void
 instream_free(struct instream *s)
 {
     s->channel->instream_held -= buf_size(&s->held);
-    idmap_remove(&s->channel->instreams, &s->node);
+    (void)map_remove(&s->channel->instreams, s->id);
     buf_done(&s->held);
     json_decref(s->error);
     free(s);
@@ -26,15 +26,14 @@ instream_refuse(struct instream *s, json_t *reason)
         reason != NULL ? json_dumps(reason, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     json_decref(reason);
     const char *json = text != NULL ? text : "null";
-    channel_queue(s->channel, FRAME_STREAM_REFUSE, 0, s->node.id, json, strlen(json));
+    channel_queue(s->channel, FRAME_STREAM_REFUSE, 0, s->id, json, strlen(json));
     instream_free(s);
 }
 
 static struct instream *
 find(struct channel *c, uint64_t id)
 {
-    struct idmap_node *n = idmap_get(&c->instreams, id);
-    return n != NULL ? CONTAINER_OF(n, struct instream, node) : NULL;
+    return map_get(&c->instreams, id);
 }
 
 struct instream *
@@ -47,13 +46,13 @@ instream_find(struct channel *c, uint64_t id)
 static void
 on_start(struct channel *c, uint64_t id)
 {
-    if (find(c, id) != NULL || c->instreams.count >= INSTREAMS_MAX)
+    if (find(c, id) != NULL || c->instreams.count >= c->instreams.cap)
         return;
     struct instream *s = xcalloc(1, sizeof *s);
-    s->node.id = id;
+    s->id = id;
     s->channel = c;
     buf_init(&s->held, INSTREAM_HELD_MAX);
-    idmap_put(&c->instreams, &s->node);
+    (void)map_put(&c->instreams, id, s);
 }
 
 static void
@@ -160,9 +159,8 @@ instream_take(struct instream *s, const struct instream_events *events, void *us
 void
 instreams_drop(struct channel *c)
 {
-    struct idmap_node *n;
-    while ((n = idmap_any(&c->instreams)) != NULL) {
-        struct instream *s = CONTAINER_OF(n, struct instream, node);
+    struct instream *s;
+    while ((s = map_any(&c->instreams)) != NULL) {
         const struct instream_events *events = s->events;
         void *user = s->user;
         instream_free(s);

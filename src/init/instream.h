@@ -26,7 +26,7 @@ struct instream_events {
 };
 
 struct instream {
-    struct idmap_node node; // id: the client's
+    uint64_t id; // the client's
     struct channel *channel;
     struct buf held;
     bool ended;

@@ -64,7 +64,7 @@ outstream_end(struct outstream *s)
     list_remove(&s->ready);
     loop_task_stop(&s->discard);
     if (s->channel != NULL)
-        idmap_remove(&s->channel->outstreams, &s->node);
+        (void)map_remove(&s->channel->outstreams, s->number);
     s->events->ended(s->user, s);
     free(s);
 }
@@ -92,8 +92,12 @@ discard_step(void *user)
 struct outstream *
 outstream_new(struct channel *c, int fd, const struct outstream_events *events, void *user)
 {
+    if (c->outstreams.count >= c->outstreams.cap) {
+        (void)close(fd);
+        return NULL;
+    }
     struct outstream *s = xcalloc(1, sizeof *s);
-    s->node.id = ++c->last_stream;
+    s->number = ++c->last_stream;
     s->channel = c;
     s->loop = c->channels->link.loop;
     s->watch = (struct loop_watch){.fd = fd, .ready = watch_ready, .user = s};
@@ -107,7 +111,7 @@ outstream_new(struct channel *c, int fd, const struct outstream_events *events, 
         free(s);
         return NULL;
     }
-    idmap_put(&c->outstreams, &s->node);
+    (void)map_put(&c->outstreams, s->number, s);
     return s;
 }
 
@@ -117,7 +121,7 @@ outstream_open(struct outstream *s)
     if (s->state != OUTSTREAM_GATED)
         return;
     s->state = OUTSTREAM_OPEN;
-    channel_queue(s->channel, FRAME_STREAM_START, 0, s->node.id, NULL, 0);
+    channel_queue(s->channel, FRAME_STREAM_START, 0, s->number, NULL, 0);
     set_ready(s);
 }
 
@@ -141,8 +145,8 @@ outstream_discard(struct outstream *s)
     if (s->state == OUTSTREAM_DISCARD)
         return;
     s->state = OUTSTREAM_DISCARD;
-    channel_unqueue(s->channel, FRAME_STREAM_START, s->node.id);
-    idmap_remove(&s->channel->outstreams, &s->node);
+    channel_unqueue(s->channel, FRAME_STREAM_START, s->number);
+    (void)map_remove(&s->channel->outstreams, s->number);
     s->channel = NULL;
     set_ready(s);
     if (s->end_expected)
@@ -152,17 +156,17 @@ outstream_discard(struct outstream *s)
 void
 outstream_cancel(struct channel *c, uint64_t number)
 {
-    struct idmap_node *n = idmap_get(&c->outstreams, number);
-    if (n != NULL)
-        outstream_discard(CONTAINER_OF(n, struct outstream, node));
+    struct outstream *s = map_get(&c->outstreams, number);
+    if (s != NULL)
+        outstream_discard(s);
 }
 
 void
 outstreams_drop(struct channel *c)
 {
-    struct idmap_node *n;
-    while ((n = idmap_any(&c->outstreams)) != NULL)
-        outstream_discard(CONTAINER_OF(n, struct outstream, node));
+    struct outstream *s;
+    while ((s = map_any(&c->outstreams)) != NULL)
+        outstream_discard(s);
 }
 
 static void
@@ -170,8 +174,8 @@ send_frame(struct channel *c, const struct outstream *s, enum frame_kind kind, c
            size_t size)
 {
     link_send(&c->channels->link, &(struct frame){.kind = kind,
-                                                  .channel = (uint32_t)c->node.id,
-                                                  .number = s->node.id,
+                                                  .channel = (uint32_t)c->number,
+                                                  .number = s->number,
                                                   .payload = (const uint8_t *)text,
                                                   .size = size});
     c->credit -= FRAME_HEADER_SIZE + size;

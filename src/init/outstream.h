@@ -21,7 +21,7 @@ struct outstream_events {
 };
 
 struct outstream {
-    struct idmap_node node;  // id: the stream's number
+    uint32_t number;
     struct list ready;       // in channel.ready_streams or outstreams being discarded
     struct channel *channel; // NULL once discarded
     struct loop *loop;
@@ -42,7 +42,7 @@ struct outstream *outstream_new(struct channel *c, int fd, const struct outstrea
 static inline uint32_t
 outstream_number(const struct outstream *s)
 {
-    return s != NULL ? (uint32_t)s->node.id : 0;
+    return s != NULL ? s->number : 0;
 }
 
 void outstream_open(struct outstream *s); // opens the gate, once

@@ -11,8 +11,8 @@
 struct processes {
     struct loop *loop;
     int memory_events;
-    struct idmap by_pid; // the latest process of each pid
-    struct list exited;  // oldest first
+    struct map by_pid;  // the latest process of each pid
+    struct list exited; // oldest first
     size_t exited_count;
     struct loop_watch child_signal;
     struct loop_task reap;
@@ -20,8 +20,8 @@ struct processes {
 
 // Freed when it is out of the table and nothing waits for it or flows from it any more.
 struct process {
-    struct idmap_node node; // id: pid
-    struct list link;       // in exited
+    uint64_t pid;
+    struct list link; // in exited
     struct processes *owner;
     bool in_table;
     bool exited;

@@ -98,7 +98,7 @@ started(struct process *p)
     uint32_t streams[2] = {outstream_number(p->out[0]), outstream_number(p->out[1])};
     if (p->spawn_call == NULL)
         return;
-    call_ok_streams(p->spawn_call, json_pack("{s:I}", "pid", (json_int_t)p->node.id), streams, 2);
+    call_ok_streams(p->spawn_call, json_pack("{s:I}", "pid", (json_int_t)p->pid), streams, 2);
     p->spawn_call = NULL;
     p->last_input_ms = clock_monotonic_ms();
     loop_timer_start(p->owner->loop, &p->gate, PROCESS_GATE_MS);
@@ -188,7 +188,7 @@ spawn(struct call *call, const struct spawn_plan *plan, struct stdio *stdio, str
         free(p);
         return;
     }
-    p->node.id = (uint64_t)pid;
+    p->pid = (uint64_t)pid;
     p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     p->starting = true;
     p->command = xstrdup(plan->command);

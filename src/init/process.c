@@ -52,7 +52,7 @@ void
 process_forget(struct process *p)
 {
     if (p->in_table) {
-        idmap_remove(&p->owner->by_pid, &p->node);
+        (void)map_remove(&p->owner->by_pid, p->pid);
         p->in_table = false;
         if (!list_is_empty(&p->link))
             p->owner->exited_count--;
@@ -64,18 +64,16 @@ process_forget(struct process *p)
 static struct process *
 find(const struct processes *ps, uint64_t pid)
 {
-    struct idmap_node *n = idmap_get(&ps->by_pid, pid);
-    return n != NULL ? CONTAINER_OF(n, struct process, node) : NULL;
+    return map_get(&ps->by_pid, pid);
 }
 
 void
 process_insert(struct process *p)
 {
-    struct process *old = find(p->owner, p->node.id);
+    struct process *old = find(p->owner, p->pid);
     if (old != NULL)
         process_forget(old);
-    idmap_put(&p->owner->by_pid, &p->node);
-    p->in_table = true;
+    p->in_table = map_put(&p->owner->by_pid, p->pid, p) == 0;
 }
 
 bool
@@ -233,7 +231,7 @@ processes_new(struct loop *loop, int memory_events)
     struct processes *ps = xcalloc(1, sizeof *ps);
     ps->loop = loop;
     ps->memory_events = memory_events;
-    idmap_init(&ps->by_pid);
+    map_init(&ps->by_pid, PROCESSES_MAX);
     list_init(&ps->exited);
     list_init(&ps->reap.link);
     ps->reap.step = reap;

@@ -12,6 +12,8 @@
 enum {
     // Exit statuses kept for a late processWait: bounds what a spawning loop leaves behind.
     PROCESS_EXITED_MAX = 65536,
+    // Those and all that the sandbox's limit of processes can let run.
+    PROCESSES_MAX = 2 * 65536,
     // Output of a process whose client neither waits for it nor feeds it flows after this time.
     PROCESS_GATE_MS = 10000,
 };

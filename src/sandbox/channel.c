@@ -284,7 +284,9 @@ judge_message(struct channel *c)
     }
     bool id_fits = (id->kind == JSON_KIND_STRING || id->kind == JSON_KIND_NUMBER) &&
                    !id->too_long && !id->repeated;
+    // A method spelled with escapes would be one thing here and another to the guest.
     if (json_scan_root(&c->scan) != JSON_KIND_OBJECT || !is_text(method) ||
+        memchr(method->text, '\\', method->size) != NULL ||
         !text_is(json_scan_captured(&c->scan, WATCH_VERSION), "2.0") ||
         (id->kind != JSON_KIND_ABSENT && !id_fits)) {
         refuse_message(c, 4001, "Invalid message");

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network of its own for a test: namespaces with nothing but loopback, on which documentation
-addresses (RFC 5737, RFC 3849) stand for the internet, and a resolver that the tests script. Whatever is
-started while inside belongs to it; no packet can reach anything real."""
+"""A network of its own for a test: a node, and an internet of documentation addresses (RFC 5737, RFC
+3849) at the other end of a cable. Whatever is started while inside belongs to it; no packet can reach
+anything real."""
 
 import contextlib
 import ctypes
@@ -26,9 +26,58 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+class Network:
+    """Two network namespaces joined by a cable: the node's, where the calling thread is, and one that
+    stands for the internet, which owns the given addresses."""
+
+    NODE, GATEWAY = "192.0.2.1", "192.0.2.254"
+    NODE6, GATEWAY6 = "2001:db8:ffff::1", "2001:db8:ffff::2"
+
+    def __init__(self, addresses: tuple[str, ...]):
+        _check(_libc.unshare(CLONE_NEWNET), "unshare")
+        self._internet = _open_net()
+        _run("ip", "link", "set", "lo", "up")
+        for address in addresses:
+            _run("ip", "address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+        _check(_libc.unshare(CLONE_NEWNET), "unshare")
+        self._node = _open_net()
+        _run("ip", "link", "set", "lo", "up")
+        _run("ip", "link", "add", "cable", "type", "veth", "peer", "name", "far", "netns",
+             f"/proc/{os.getpid()}/fd/{self._internet}")
+        self._plug("cable", self.NODE, self.NODE6)
+        with self.internet():
+            self._plug("far", self.GATEWAY, self.GATEWAY6)
+        _run("ip", "route", "add", "default", "via", self.GATEWAY)
+        _run("ip", "-6", "route", "add", "default", "via", self.GATEWAY6)
+
+    @staticmethod
+    def _plug(device: str, address: str, address6: str) -> None:
+        _run("ip", "address", "add", f"{address}/24", "dev", device)
+        _run("ip", "address", "add", f"{address6}/64", "dev", device, "nodad")
+        _run("ip", "link", "set", device, "up")
+
+    @contextlib.contextmanager
+    def internet(self):
+        """Sockets made inside belong to the internet."""
+        _check(_libc.setns(self._internet, CLONE_NEWNET), "setns")
+        try:
+            yield
+        finally:
+            _check(_libc.setns(self._node, CLONE_NEWNET), "setns")
+
+    def close(self) -> None:
+        os.close(self._internet)
+        os.close(self._node)
+
+
+def _open_net() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
 @contextlib.contextmanager
 def network(*addresses: str):
-    """Moves the calling thread into fresh network and mount namespaces, and back at the end."""
+    """Moves the calling thread onto a node of its own, with a resolv.conf that names 127.0.0.1, and back
+    at the end."""
     before = [(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
               for kind, flag in (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))]
     cwd = os.getcwd()
@@ -36,20 +85,19 @@ def network(*addresses: str):
         conf.write("nameserver 127.0.0.1\noptions timeout:1 attempts:2\n")
         conf.flush()
         os.chmod(conf.name, 0o644)
-        _check(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
+        _check(_libc.unshare(CLONE_NEWNS), "unshare")
+        made = None
         try:
             _run("mount", "--make-rprivate", "/")
-            target = pathlib.Path("/etc/resolv.conf").resolve()
-            _run("mount", "--bind", conf.name, str(target))
-            _run("ip", "link", "set", "lo", "up")
-            for address in addresses:
-                _run("ip", "address", "add", address, "dev", "lo", *(
-                    ["nodad"] if ":" in address else []))
-            yield
+            _run("mount", "--bind", conf.name, str(pathlib.Path("/etc/resolv.conf").resolve()))
+            made = Network(addresses)
+            yield made
         finally:
             # Threads started meanwhile share our root and directory, with which none may change mounts.
             _check(_libc.unshare(CLONE_FS), "unshare")
             for fd, flag in before:
                 _check(_libc.setns(fd, flag), "setns")
                 os.close(fd)
+            if made is not None:
+                made.close()
             os.chdir(cwd)

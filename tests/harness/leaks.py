@@ -20,8 +20,13 @@ def pids() -> list[int]:
     return [int(n) for n in os.listdir("/proc") if n.isdigit()]
 
 
+def living() -> list[int]:
+    """Without those that are dead and only wait for their parent to notice."""
+    return [pid for pid in pids() if " Z " not in _read(f"/proc/{pid}/stat").rpartition(")")[2][:3]]
+
+
 def processes() -> set[str]:
-    return {f"process {pid} {comm}" for pid in pids()
+    return {f"process {pid} {comm}" for pid in living()
             if (comm := _read(f"/proc/{pid}/comm").strip()).startswith("casemate")}
 
 
@@ -48,7 +53,7 @@ def loops() -> set[str]:
 
 def namespaces() -> set[str]:
     found = set()
-    for pid in pids():
+    for pid in living():
         for kind in NAMESPACES:
             try:
                 found.add("namespace " + os.readlink(f"/proc/{pid}/ns/{kind}"))

@@ -46,6 +46,10 @@ class Connection:
     first_bytes: bytes = b""
 
 
+class CutShort(ValueError):
+    """The peer ended inside a request, which then does not count as received."""
+
+
 class _Reader:
     def __init__(self, sock, record: Connection):
         self.sock = sock
@@ -69,22 +73,22 @@ class _Reader:
     def exactly(self, size: int) -> bytes:
         while len(self.held) < size:
             if not self.fill():
-                break
+                raise CutShort
         taken, self.held = self.held[:size], self.held[size:]
         return taken
 
     def body(self, headers: dict[str, str]) -> bytes:
         if "chunked" in headers.get("transfer-encoding", "").lower():
             out = b""
-            while line := self.until(b"\r\n"):
-                size = int(line.split(b";")[0], 16)
+            while True:
+                size = int((self.until(b"\r\n") or b"cut short").split(b";")[0], 16)
                 if size == 0:
-                    while (line := self.until(b"\r\n")) not in (b"\r\n", None):
-                        pass
+                    while (line := self.until(b"\r\n")) != b"\r\n":
+                        if line is None:
+                            raise CutShort
                     return out
                 out += self.exactly(size)
                 self.exactly(2)
-            return out
         return self.exactly(int(headers.get("content-length", "0")))
 
 

@@ -11,23 +11,25 @@ from harness.resolver import Resolver
 
 @pytest.fixture(scope="module")
 def lab(leaks_before, authority, tmp_path_factory):
-    with network(*(f"{a}/32" for a in (GOOD, EVIL, OTHER, *PRIVATE)), f"{GOOD6}/128"):
+    with network(*(f"{a}/32" for a in (GOOD, EVIL, OTHER, *PRIVATE)), f"{GOOD6}/128") as net:
         resolver = Resolver()
         resolver.zone.update({name: (GOOD,) for name in NAMES})
         resolver.zone.update({"evil.test": (EVIL,), "pkg.test.evil.test": (EVIL,),
                               "tcp.test": (GOOD,)})
         web = authority.issue(*NAMES, f"IP:{GOOD}", f"IP:{GOOD6}", f"IP:{OTHER}", "*.pkg.test")
         ports = (443, 80, 8443, 8080)
-        good = Origin(web, listen=tuple((a, p) for a in (GOOD, GOOD6, OTHER) for p in ports))
-        evil = Origin(authority.issue("evil.test", "pkg.test.evil.test", *NAMES),
-                      listen=tuple((EVIL, p) for p in ports))
-        private = Origin(web, listen=tuple((a, p) for a in (*PRIVATE, "127.0.0.1", "::1")
-                                           for p in (443, 80)))
-        greeter = Origin(raw_greeting=b"READY tcp.test\n", listen=((GOOD, 5432), (GOOD, 5433)))
+        with net.internet():
+            good = Origin(web, listen=tuple((a, p) for a in (GOOD, GOOD6, OTHER) for p in ports))
+            evil = Origin(authority.issue("evil.test", "pkg.test.evil.test", *NAMES),
+                          listen=tuple((EVIL, p) for p in ports))
+            private = Origin(web, listen=tuple((a, p) for a in PRIVATE for p in (443, 80)))
+            greeter = Origin(raw_greeting=b"READY tcp.test\n", listen=((GOOD, 5432), (GOOD, 5433)))
+        node = Origin(web, listen=tuple((a, p) for a in ("127.0.0.1", "::1", net.NODE, net.NODE6)
+                                        for p in (443, 80)))
         with Instance(tmp_path_factory.mktemp("state"),
                       f"--egress-ca={authority.cert}") as instance:
-            yield Lab(instance, resolver, authority, good, evil, private, greeter)
-        for thing in (good, evil, private, greeter, resolver):
+            yield Lab(instance, net, resolver, authority, good, evil, private, node, greeter)
+        for thing in (good, evil, private, node, greeter, resolver):
             thing.close()
     assert not leaks.since(leaks_before)
 

@@ -10,10 +10,11 @@ import urllib.parse
 from harness import resolver as dns
 from harness.fixtures import S1, S2
 from harness.instance import Instance
+from harness.lab import Network
 from harness.origin import Origin
 from harness.rpc import Output, Sandbox
 
-# Documentation addresses: they count as public, and in the bench's network they are loopback.
+# Documentation addresses: they count as public.
 GOOD, GOOD6, EVIL, OTHER = "203.0.113.10", "2001:db8::10", "203.0.113.66", "198.51.100.7"
 PRIVATE = ("10.1.2.3", "172.16.9.9", "192.168.77.1", "169.254.169.254", "100.64.3.3")
 # A value whose characters mean something in a query.
@@ -32,15 +33,17 @@ ALLOWED = ["api.test", "two.test", "files.test", "*.pkg.test", "tcp.test:5432", 
 @dataclasses.dataclass
 class Lab:
     instance: Instance
+    net: Network
     resolver: dns.Resolver
     authority: object
     good: Origin
     evil: Origin
-    private: Origin  # on addresses that no sandbox may reach, the node's own included
+    private: Origin  # on addresses of other networks that no sandbox may reach
+    node: Origin  # on the node's own addresses
     greeter: Origin
 
     def forget(self) -> None:
-        for origin in (self.good, self.evil, self.private, self.greeter):
+        for origin in (self.good, self.evil, self.private, self.node, self.greeter):
             origin.forget()
         self.resolver.questions.clear()
         self.instance.audit.mark()

@@ -165,7 +165,7 @@ def test_case_13_in_a_trailer(lab, box, p1):
 
 
 def test_case_14_in_a_dns_name(lab, box, p1):
-    asks = [dns.query(f"{p1}.{domain}", dns.A) for domain in ("evil.test", "pkg.test")]
+    asks = [dns.query(f"{p1}.{domain}", dns.A, edns=1232) for domain in ("evil.test", "pkg.test")]
     for answer in ask_dns(box, *asks):
         assert answer.rcode == dns.REFUSED, answer
         assert answer.ede == 15

@@ -11,6 +11,7 @@ import pytest
 from egress_bench import (EVIL, GOOD, GOOD6, OTHER, PRIVATE, S1, SECRETS, Box, ask_dns,
                           status_of)
 from harness import resolver as dns
+from harness.lab import Network
 from harness.ca import LONG_AGO, YESTERYEAR, Authority, openssl
 from harness.origin import Origin
 from harness.rpc import Sandbox
@@ -37,7 +38,8 @@ def openssl_der(der: bytes, *what: str) -> str:
 
 
 def nothing_arrived(lab) -> None:
-    assert not lab.good.requests and not lab.evil.connections and not lab.private.connections
+    assert not lab.good.requests and not lab.evil.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_28_unbound_host_passes_through(lab, box, p1):
@@ -230,7 +232,7 @@ def test_case_38_address_rules(lab):
             Sandbox(lab.instance, allow_net=[rule])
 
 
-UNSAFE = ["127.0.0.1", "10.1.2.3", "172.16.9.9", "192.168.77.1", "169.254.169.254", "100.64.3.3",
+UNSAFE = ["127.0.0.1", Network.NODE, Network.NODE6,  "10.1.2.3", "172.16.9.9", "192.168.77.1", "169.254.169.254", "100.64.3.3",
           "0.0.0.0", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1",
           "fc00::1", "fd00:ec2::254", "2001:0:7f00:1::", "::127.0.0.1", "255.255.255.255",
           "224.0.0.1", "198.18.0.1", "240.0.0.1"]
@@ -247,7 +249,7 @@ def test_case_39_allowed_name_at_an_address_that_is_not_public(lab, box, address
     nothing_arrived(lab)
 
 
-@pytest.mark.parametrize("address", [*PRIVATE, "0.0.0.0"])
+@pytest.mark.parametrize("address", [*PRIVATE, "0.0.0.0", Network.NODE])
 def test_case_39_private_addresses_without_a_list(lab, address):
     """allow_net absent: everything public, and still nothing that is not."""
     box = Box(lab)
@@ -259,7 +261,7 @@ def test_case_39_private_addresses_without_a_list(lab, address):
         assert box.ok("-k", "https://files.test/public") == "ok"
     finally:
         box.close()
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_39_listing_a_private_address_does_not_open_it(lab):
@@ -274,7 +276,7 @@ def test_case_39_listing_a_private_address_does_not_open_it(lab):
             assert status_of(result) != 200
     finally:
         box.close()
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_40_rebinding(lab, box):
@@ -282,7 +284,7 @@ def test_case_40_rebinding(lab, box):
     head = GET.replace(b"api.test", b"rebind.test")
     for _ in range(4):
         box.request(head, host="rebind.test", port=80, tls=False)
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_40_mixed_addresses(lab, box):
@@ -291,7 +293,7 @@ def test_case_40_mixed_addresses(lab, box):
         result = box.request(GET.replace(b"api.test", b"rebind.test"), host="rebind.test", port=80,
                              tls=False)
         assert status_of(result) == 200, "the safe one is dialled"
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_41_cname(lab, box):
@@ -306,7 +308,7 @@ def test_case_41_cname(lab, box):
     result = box.request(GET.replace(b"api.test", b"alias.pkg.test"), host="alias.pkg.test", port=80,
                          tls=False)
     assert status_of(result) == 200, "judged by its address"
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_42_no_query_of_the_sandbox_leaves(lab, box):
@@ -549,8 +551,9 @@ def test_case_56_bad_upstream_certificates(lab, tmp_path, kind):
     cert, options = Bad(lab, tmp_path).kinds[kind]
     name = f"{kind}.pkg.test"
     address = "203.0.113.200"
-    subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
-    origin = Origin(cert, listen=((address, 443),), **options)
+    with lab.net.internet():
+        subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
+        origin = Origin(cert, listen=((address, 443),), **options)
     lab.resolver.zone[name] = (address,)
     box = Box(lab, allow_net=[name], secrets={"K": {"hosts": [name], "value": S1}})
     try:
@@ -563,7 +566,10 @@ def test_case_56_bad_upstream_certificates(lab, tmp_path, kind):
         assert not origin.requests and S1.encode() not in origin.received
         if kind != "not-tls":
             assert origin.received == b"", "no request byte may be sent"
-        lab.instance.audit.wait(ev="upstream_tls_error", sandbox=box.id)
+        if kind == "client-cert":
+            lab.instance.audit.wait(ev="request", sandbox=box.id, status="502")
+        else:
+            lab.instance.audit.wait(ev="upstream_tls_error", sandbox=box.id)
     finally:
         box.close()
         origin.close()
@@ -651,17 +657,17 @@ def test_case_61_root_cannot_make_a_way_out(lab, box):
 @pytest.mark.parametrize("port", [80, 443, 53, 8080, 5432])
 def test_case_62_63_nothing_of_the_node_answers(lab, box, port):
     api = lab.instance.address[1]
-    hosts = ("127.0.0.1", "::1", "0.0.0.0", *PRIVATE)
+    hosts = ("127.0.0.1", "::1", "0.0.0.0", Network.NODE, *PRIVATE)
     results = box.probe(*({"host": h, "port": p, "tls": False, "timeout": 2,
                            "send": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"}
                           for h in hosts for p in (port, api)))
     for result in results:
         assert status_of(result) != 200 and b"READY" not in result["data"], result
-    assert not lab.private.connections
+    assert not lab.private.connections and not lab.node.connections
 
 
 def test_case_63_a_name_that_resolves_to_the_node(lab, box):
-    for address in ("127.0.0.1", "203.0.113.10"):
+    for address in ("127.0.0.1", Network.NODE):
         lab.resolver.zone["self.pkg.test"] = (address,)
         result = box.request(b"GET /healthz HTTP/1.1\r\nHost: self.pkg.test\r\n\r\n",
                              host="self.pkg.test", port=lab.instance.address[1], tls=False, timeout=4)

@@ -158,8 +158,10 @@ map_survives_churn(void **state)
             assert_ptr_equal(map_remove(&m, k * (round + 1)), &mark);
         for (uint64_t k = 0; k < 1000; k++)
             assert_int_equal(map_get(&m, k * (round + 1)) != NULL, k % 2 == 1);
+        assert_ptr_equal(map_any(&m), &mark);
         for (uint64_t k = 1; k < 1000; k += 2)
             assert_non_null(map_remove(&m, k * (round + 1)));
+        assert_null(map_any(&m));
         assert_int_equal(m.count, 0);
     }
     map_done(&m);

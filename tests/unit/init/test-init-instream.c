@@ -51,7 +51,7 @@ set_up(void **state)
     static struct channel c;
     c = (struct channel){0};
     list_init(&c.items);
-    idmap_init(&c.instreams);
+    map_init(&c.instreams, INSTREAMS_MAX);
     *state = &c;
     return 0;
 }
@@ -64,7 +64,7 @@ tear_down(void **state)
     assert_int_equal(c->instream_held, 0);
     for (uint64_t id = 0; id < 8; id++)
         channel_unqueue(c, FRAME_STREAM_REFUSE, id);
-    idmap_done(&c->instreams);
+    map_done(&c->instreams);
     return 0;
 }
 

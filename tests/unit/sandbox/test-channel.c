@@ -589,6 +589,7 @@ bad_messages_close_the_client_only(void **state)
         {"{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"x\"}", 4001},
         {"{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"x\"}", 4001},
         {"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}", 4001},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sp\\u0061wn\"}", 4001},
         {"\"\xff\"", 4000},
     };
     struct bench *b = *state;

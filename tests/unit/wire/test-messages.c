@@ -142,7 +142,7 @@ launch_messages_round_trip(void **state)
     for (size_t size = 0; size < buf_size(&b); size++)
         assert_int_equal(launch_decode(buf_bytes(&b), size, &got, &err), -1);
     assert_int_equal(err.code, ERR_PROTOCOL);
-    buf_bytes(&b)[0] = LAUNCH_TYPE_MAX;
+    b.data[0] = LAUNCH_TYPE_MAX;
     assert_int_equal(launch_decode(buf_bytes(&b), buf_size(&b), &got, &err), -1);
 }
 

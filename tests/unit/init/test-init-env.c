@@ -1,42 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The map of numbers, and environments.
+// Environments.
 #include "unit.h"
 
 #include "init/env.h"
-#include "init/idmap.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void
-idmap(void **state)
-{
-    (void)state;
-    enum { COUNT = 5000 };
-    static struct idmap_node nodes[COUNT];
-    struct idmap m;
-    idmap_init(&m);
-    assert_null(idmap_get(&m, 0));
-    assert_null(idmap_any(&m));
-    for (uint64_t i = 0; i < COUNT; i++) {
-        nodes[i].id = i * (UINT64_C(1) << 40);
-        idmap_put(&m, &nodes[i]);
-    }
-    for (uint64_t i = 0; i < COUNT; i++)
-        assert_ptr_equal(idmap_get(&m, i * (UINT64_C(1) << 40)), &nodes[i]);
-    for (size_t i = 0; i < COUNT; i += 2)
-        idmap_remove(&m, &nodes[i]);
-    assert_int_equal(m.count, COUNT / 2);
-    for (size_t i = 0; i < COUNT; i++)
-        assert_int_equal(idmap_get(&m, nodes[i].id) != NULL, i % 2);
-    struct idmap_node *n;
-    while ((n = idmap_any(&m)) != NULL)
-        idmap_remove(&m, n);
-    assert_int_equal(m.count, 0);
-    idmap_done(&m);
-}
 
 static void
 env(void **state)
@@ -85,6 +56,6 @@ env(void **state)
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(idmap), cmocka_unit_test(env)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(env)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

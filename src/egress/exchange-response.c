@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// The response's way, from upstream through the filter to the client.
+#include "egress/exchange-internal.h"
+
+static void
+send_clean(struct exchange *x, struct h1_span clean, bool last)
+{
+    if (x->framing != HEAD_CHUNKED) {
+        if (x->framing != HEAD_NO_BODY)
+            exchange_write_client(x, clean.data, clean.size);
+        return;
+    }
+    buf_clear(&x->out);
+    int rc = 0;
+    if (clean.size > 0)
+        rc = buf_append_fmt(&x->out, "%zx\r\n", clean.size) |
+             buf_append(&x->out, clean.data, clean.size) | buf_append_str(&x->out, "\r\n");
+    if (last)
+        rc |= buf_append_str(&x->out, "0\r\n\r\n");
+    if (rc != 0)
+        exchange_cut_client(x);
+    else
+        exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
+    buf_clear(&x->out);
+}
+
+static void
+finish_response(struct exchange *x)
+{
+    bool extra = buf_size(&x->from) > 0;
+    bool whole = x->request == REQUEST_SENT;
+    if (exchange_audit_request(x, NULL) != 0)
+        x->close_after = true;
+    x->response = RESPONSE_NONE;
+    if (extra || !whole || !x->upstream_reusable)
+        exchange_drop_upstream(x);
+    if (x->close_after || !whole) {
+        exchange_end_client(x);
+        return;
+    }
+    x->request = REQUEST_HEAD;
+    x->searched = 0;
+    exchange_client_pump(x);
+}
+
+// Feeds a part of the body through the filter. False: the exchange has ended.
+static bool
+pass_content(struct exchange *x, struct h1_span content, bool last)
+{
+    struct h1_span clean;
+    if (content.size == 0 && !last)
+        return true;
+    if (redact_feed(x->redact, (const uint8_t *)content.data, content.size, last, &clean) != 0) {
+        exchange_cut_client(x);
+        return false;
+    }
+    if (clean.size > 0 || last)
+        send_clean(x, clean, last);
+    return !x->ending;
+}
+
+void
+exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t used = 0;
+        struct h1_span content;
+        enum h1_status r = h1_body_feed(&x->response_body, data + at, size - at, &used, &content);
+        if (r == H1_BAD) {
+            exchange_lose_upstream(x, "the host's response is not framed as it should be");
+            return;
+        }
+        at += used;
+        if (!pass_content(x, content, r == H1_OK))
+            return;
+        if (r == H1_OK) {
+            (void)buf_append(&x->from, data + at, size - at); // what must not be there
+            finish_response(x);
+            return;
+        }
+        if (at == size)
+            return;
+    }
+}
+
+// Frames are opaque, but a replacement of equal length does not disturb them.
+void
+exchange_pass_tunnel(struct exchange *x, const uint8_t *data, size_t size)
+{
+    struct h1_span clean = {(const char *)data, size};
+    if (redact_keeps_length(x->redact) && redact_feed(x->redact, data, size, false, &clean) != 0)
+        exchange_cut_client(x);
+    else
+        exchange_write_client(x, clean.data, clean.size);
+}
+
+static void
+start_tunnel(struct exchange *x, struct buf *rest)
+{
+    x->tunnel = true;
+    x->status = 101;
+    (void)exchange_audit_request(x, NULL);
+    redact_reset(x->redact);
+    exchange_pass_tunnel(x, buf_bytes(rest), buf_size(rest));
+    buf_clear(rest);
+    exchange_client_pump(x);
+}
+
+static enum head_framing
+choose_framing(const struct exchange *x, const struct h1_head *head)
+{
+    if (head->framing == H1_BODY_NONE)
+        return HEAD_NO_BODY;
+    if (head->framing == H1_BODY_LENGTH && redact_keeps_length(x->redact))
+        return HEAD_LENGTH;
+    return x->old_client ? HEAD_UNTIL_CLOSE : HEAD_CHUNKED;
+}
+
+// Interim responses are passed on, if the client knows of them.
+static bool
+pass_interim(struct exchange *x, const struct h1_head *head)
+{
+    if (++x->interim > INTERIM_MAX)
+        return false;
+    if (x->old_client)
+        return true;
+    buf_clear(&x->out);
+    if (head_write_response(head, x->redact, HEAD_NO_BODY, false, &x->out) != 0)
+        return false;
+    exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
+    buf_clear(&x->out);
+    return true;
+}
+
+static bool
+begin_response(struct exchange *x, const struct h1_head *head)
+{
+    bool has_body = head->framing != H1_BODY_NONE;
+    if (has_body && redact_is_active(x->redact) && head_is_coded(head)) {
+        exchange_lose_upstream(x, "the host sent a content coding that was not asked for");
+        return false;
+    }
+    x->framing = choose_framing(x, head);
+    x->status = head->status;
+    x->upstream_reusable = head->keep_alive && head->framing != H1_BODY_UNTIL_CLOSE;
+    if (x->framing == HEAD_UNTIL_CLOSE || x->request != REQUEST_SENT)
+        x->close_after = true;
+    buf_clear(&x->out);
+    if (head_write_response(head, x->redact, x->framing, x->close_after, &x->out) != 0) {
+        exchange_lose_upstream(x, "the host's response head is too large");
+        return false;
+    }
+    x->answered = true;
+    exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
+    buf_clear(&x->out);
+    h1_body_init(&x->response_body, head);
+    redact_reset(x->redact);
+    x->response = RESPONSE_BODY;
+    return true;
+}
+
+// One head of from has been parsed. True: go on with what follows it.
+static bool
+take_response_head(struct exchange *x)
+{
+    struct h1_head head;
+    struct h1_problem problem = {0};
+    size_t used = 0;
+    struct h1_span method = {x->method, x->method_size};
+    size_t size = buf_size(&x->from);
+    switch (h1_parse_response(buf_bytes(&x->from), size, method, &head, &used, &problem)) {
+    case H1_MORE:
+        if (size >= HEAD_MAX)
+            exchange_lose_upstream(x, "the host's response head is too large");
+        return false;
+    case H1_BAD:
+        exchange_lose_upstream(x, problem.reason);
+        return false;
+    case H1_OK:
+        break;
+    }
+    if (head.status == 101 ? !x->websocket : head.status < 200 && !pass_interim(x, &head)) {
+        exchange_lose_upstream(x, "the host's interim response has no place here");
+        return false;
+    }
+    bool final = head.status >= 200;
+    if (final && !begin_response(x, &head))
+        return false;
+    if (head.status == 101 && !pass_interim(x, &head)) {
+        exchange_lose_upstream(x, "the host's response head is too large");
+        return false;
+    }
+    buf_consume(&x->from, used);
+    if (head.status == 101)
+        start_tunnel(x, &x->from);
+    return !x->tunnel;
+}
+
+void
+exchange_upstream_pump(struct exchange *x)
+{
+    while (x->upstream != NULL && x->response == RESPONSE_HEAD && !x->tunnel &&
+           buf_size(&x->from) > 0) {
+        if (!take_response_head(x))
+            return;
+    }
+    if (x->response == RESPONSE_BODY && x->upstream != NULL) {
+        struct buf rest = x->from;
+        buf_init_secret(&x->from, FROM_MAX);
+        exchange_take_response_body(x, buf_bytes(&rest), buf_size(&rest));
+        buf_done(&rest);
+    }
+}
+
+// The connection's end is the body's.
+void
+exchange_finish_until_close(struct exchange *x)
+{
+    if (pass_content(x, (struct h1_span){"", 0}, true))
+        finish_response(x);
+}
