@@ -30,7 +30,8 @@ buf_size(const struct buf *b)
 static inline uint8_t *
 buf_bytes(const struct buf *b)
 {
-    return b->data == NULL ? NULL : b->data + b->head;
+    // Not pointer arithmetic, which on an empty buffer's NULL would be undefined.
+    return (uint8_t *)((uintptr_t)b->data + b->head);
 }
 
 // All appenders return 0, or -1 (nothing appended) when the cap would be passed or memory is out.
