@@ -78,7 +78,8 @@ def call(what: str, url: str) -> None:
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             text = answer.read().decode(errors="replace")
-            tell(what, f"status {answer.status}, {len(text)} bytes", text)
+            said = ", with the placeholder in it" if TOKEN in text else ""
+            tell(what, f"status {answer.status}, {len(text)} bytes{said}", text)
     except urllib.error.HTTPError as problem:
         text = problem.read().decode(errors="replace")
         tell(what, f"refused: status {problem.code}", text)

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import time
@@ -47,7 +48,7 @@ def run(sandbox, command: str, *args: str) -> tuple[int, str]:
 
 
 def show(sandbox, command: str, *args: str) -> str:
-    say("$ " + " ".join([command, *(f"'{a}'" if " " in a else a for a in args)]))
+    say("$ " + shlex.join([command, *args]))
     code, text = run(sandbox, command, *args)
     say(text)
     expect(code == 0, f"ended with {code}")
@@ -66,8 +67,8 @@ def forms_of(key: str) -> list[str]:
 
 def work(sandbox) -> None:
     headline("2. Python, Node.js and a shell in it")
-    show(sandbox, "python3", "-c", "import platform; print(6 * 7, 'says Python', platform.python_version())")
-    show(sandbox, "node", "-e", "console.log([3, 1, 2].sort(), 'says Node.js', process.version)")
+    show(sandbox, "python3", "-c", 'import platform; print(6 * 7, "says Python", platform.python_version())')
+    show(sandbox, "node", "-e", 'console.log([3, 1, 2].sort(), "says Node.js", process.version)')
     show(sandbox, "bash", "-c", "echo Hello from $(whoami) on $(. /etc/os-release; echo $PRETTY_NAME), "
                                 "$(nproc) CPUs, sudo gives $(sudo whoami)")
     sandbox.fs.write_text_file("note.txt", "files go in and out, too\n")

@@ -5,6 +5,7 @@
 #include "api/sandboxes.h"
 #include "base/cleanup.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void
@@ -97,11 +98,8 @@ routes_find(struct h1_span method, struct h1_span path, const struct route **ret
         }
         known = true;
         size_t used = strlen(allow);
-        if (used + strlen(routes[i].method) + sizeof ", " > ROUTES_ALLOW_MAX)
-            continue;
-        if (used > 0)
-            strcat(allow, ", ");
-        strcat(allow, routes[i].method);
+        (void)snprintf(allow + used, ROUTES_ALLOW_MAX - used, "%s%s", used > 0 ? ", " : "",
+                       routes[i].method);
     }
     return known ? ROUTE_NO_METHOD : ROUTE_NO_PATH;
 }

@@ -56,7 +56,7 @@ buf_reserve(struct buf *b, size_t size)
     uint8_t *data = malloc(capacity);
     if (data == NULL)
         return NULL;
-    if (held > 0)
+    if (b->data != NULL)
         memcpy(data, b->data + b->head, held);
     release(b, b->data, b->capacity);
     b->data = data;

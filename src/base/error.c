@@ -15,25 +15,24 @@ static const struct {
 #undef X
 };
 
-int
-error_set(struct error *err, enum error_code code, const char *fmt, ...)
+void
+error_fill(struct error *err, enum error_code code, const char *fmt, ...)
 {
     if (err == NULL)
-        return -1;
+        return;
     va_list args;
     va_start(args, fmt);
     err->code = (int32_t)code;
     err->sys = 0;
     (void)vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
-    return -1;
 }
 
-int
-error_set_errno(struct error *err, int sys, const char *fmt, ...)
+void
+error_fill_errno(struct error *err, int sys, const char *fmt, ...)
 {
     if (err == NULL)
-        return -1;
+        return;
     va_list args;
     va_start(args, fmt);
     err->code = ERR_SYSTEM;
@@ -42,14 +41,13 @@ error_set_errno(struct error *err, int sys, const char *fmt, ...)
     va_end(args);
     if (used >= 0 && (size_t)used < sizeof err->msg)
         (void)snprintf(err->msg + used, sizeof err->msg - (size_t)used, ": %s", strerror(sys));
-    return -1;
 }
 
-int
-error_wrap(struct error *err, const char *fmt, ...)
+void
+error_add_context(struct error *err, const char *fmt, ...)
 {
     if (err == NULL)
-        return -1;
+        return;
     char context[ERROR_MESSAGE_MAX];
     char whole[2 * ERROR_MESSAGE_MAX + 2];
     va_list args;
@@ -59,7 +57,6 @@ error_wrap(struct error *err, const char *fmt, ...)
     (void)snprintf(whole, sizeof whole, "%s: %s", context, err->msg);
     memcpy(err->msg, whole, sizeof err->msg - 1);
     err->msg[sizeof err->msg - 1] = '\0';
-    return -1;
 }
 
 static enum error_code

@@ -43,16 +43,20 @@ struct error {
     char msg[ERROR_MESSAGE_MAX];
 };
 
-// Fills *err (which may be NULL) and returns -1, so that a failing function can end with it.
-int error_set(struct error *err, enum error_code code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+// Each fills *err, which may be NULL, and is -1, so that a failing function can end with it.
+// error_set_errno has code ERR_SYSTEM and appends ": " and the text of sys (a positive errno);
+// error_wrap puts "context: " before the message and keeps code and sys.
+// Macros, so that static analysis, too, sees that they are -1.
+#define error_set(err, code, ...)      (error_fill((err), (code), __VA_ARGS__), -1)
+#define error_set_errno(err, sys, ...) (error_fill_errno((err), (sys), __VA_ARGS__), -1)
+#define error_wrap(err, ...)           (error_add_context((err), __VA_ARGS__), -1)
 
-// Like error_set with ERR_SYSTEM; appends ": " and the text of sys (a positive errno).
-int error_set_errno(struct error *err, int sys, const char *fmt, ...)
+void error_fill(struct error *err, enum error_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-
-// Puts "context: " before the message; keeps code and sys. Returns -1.
-int error_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void error_fill_errno(struct error *err, int sys, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void error_add_context(struct error *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 int error_http_status(const struct error *err);
 int error_rpc_code(const struct error *err);

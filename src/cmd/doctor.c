@@ -72,7 +72,8 @@ check_image(const struct doctor_options *o, char detail[DOCTOR_DETAIL_MAX])
     if (n < 0)
         return DOCTOR_MISSING;
     path[n] = '\0';
-    (void)strcpy(strrchr(path, '/'), "/image/base.erofs");
+    char *name = strrchr(path, '/');
+    (void)snprintf(name, sizeof path - (size_t)(name - path), "/image/base.erofs");
     return check_file(path, detail);
 }
 

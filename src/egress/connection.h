@@ -10,6 +10,13 @@ enum {
     CONNECTION_IDLE_MS = 300 * 1000, // a relay without a byte in either direction
 };
 
+// Ports on which nothing but TLS and HTTP is expected.
+static inline bool
+connection_is_web(uint16_t port)
+{
+    return port == 80 || port == 443;
+}
+
 // A connection was accepted for this destination: decides what becomes of it. fd is taken over.
 void decide_accepted(struct worker *w, int fd, const struct sockaddr *destination);
 

@@ -8,7 +8,8 @@
 //   a bound host     TLS or HTTP is intercepted on any port. Where the client stays silent, as with
 //                    protocols in which the server speaks first, bytes are relayed: no secret is
 //                    put into them, so none can be lost.
-//   all else         relayed at once
+//   53 and 853       only if the rule names the port: DNS is the resolver's, so that it carries
+//   nothing out all else         relayed at once
 //
 // A bare address is what the rules and the address table say of it. TLS in it that names a bound
 // host is intercepted, and then goes where the name says.
@@ -26,8 +27,8 @@
 #include <string.h>
 
 enum {
-    PORT_HTTP = 80,
-    PORT_HTTPS = 443,
+    PORT_DNS = 53,
+    PORT_DNS_TLS = 853,
     SERVER_FIRST_MS = 500, // how long a client of a bound host may be silent on another port
 };
 _Static_assert((int)NAME_MAX_SIZE == (int)HOSTNAME_MAX, "a destination holds any host name");
@@ -42,12 +43,6 @@ struct arrival {
     uv_timer_t timer;
     struct buf first;
 };
-
-static bool
-is_web_port(uint16_t port)
-{
-    return port == PORT_HTTP || port == PORT_HTTPS;
-}
 
 static void
 release(struct arrival *a)
@@ -161,7 +156,7 @@ decide_sniffed(struct arrival *a, const struct sniff *s)
         decide_known(a, s);
         return;
     case SNIFF_BAD:
-        if (s->is_tls || is_web_port(a->to.port)) {
+        if (s->is_tls || connection_is_web(a->to.port)) {
             refuse(a, DENY_POLICY, s->reason);
             return;
         }
@@ -169,7 +164,7 @@ decide_sniffed(struct arrival *a, const struct sniff *s)
     case SNIFF_UNKNOWN:
         break;
     }
-    if (is_web_port(a->to.port) && !a->decision.port_named)
+    if (connection_is_web(a->to.port) && !a->decision.port_named)
         refuse(a, DENY_POLICY, "neither TLS nor HTTP, and no rule names this port");
     else
         pass(a, NULL);
@@ -211,7 +206,7 @@ static void
 on_timeout(uv_timer_t *timer)
 {
     struct arrival *a = timer->data;
-    if (!is_web_port(a->to.port) && buf_size(&a->first) == 0)
+    if (!connection_is_web(a->to.port) && buf_size(&a->first) == 0)
         pass(a, NULL);
     else
         refuse(a, DENY_POLICY, "it did not say what it is in time");
@@ -223,7 +218,7 @@ static void
 on_silence(uv_timer_t *timer)
 {
     struct arrival *a = timer->data;
-    if (is_web_port(a->to.port) || buf_size(&a->first) > 0)
+    if (connection_is_web(a->to.port) || buf_size(&a->first) > 0)
         (void)uv_timer_start(timer, on_timeout, SNIFF_TIMEOUT_MS - SERVER_FIRST_MS, 0);
     else
         on_timeout(timer);
@@ -247,7 +242,9 @@ decide(struct arrival *a, const struct in6_addr *addr)
     a->to.rule = a->decision.rule;
     if (!a->decision.allowed)
         refuse(a, DENY_POLICY, a->decision.reason);
-    else if (is_web_port(a->to.port) ||
+    else if ((a->to.port == PORT_DNS || a->to.port == PORT_DNS_TLS) && !a->decision.port_named)
+        refuse(a, DENY_POLICY, "DNS is answered inside, and no rule names this port");
+    else if (connection_is_web(a->to.port) ||
              (a->to.name_size > 0 &&
               policy_bound(w->policy, a->to.name, a->to.name_size, a->to.port)))
         await_first_bytes(a);

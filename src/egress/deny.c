@@ -191,7 +191,7 @@ static const struct stream_events denial_events = {
 static bool
 is_readable(const struct destination *to, size_t first_size)
 {
-    return first_size > 0 || (to->name_size > 0 && (to->port == 80 || to->port == 443));
+    return first_size > 0 || (to->name_size > 0 && connection_is_web(to->port));
 }
 
 void

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker: one process for one sandbox, the only one that maps its secrets. This header is what the
-// worker's parts share; the order in which a connection meets them is
-// listen -> sniff -> decide (policy, names, address) -> passthrough or intercept -> upstream.
+// The worker: one process for one sandbox, the only one that maps its secrets. This header is what
+// the worker's parts share; the order in which a connection meets them is listen -> sniff -> decide
+// (policy, names, address) -> passthrough or intercept -> upstream.
 #pragma once
 
 #include "egress/policy.h"
@@ -15,11 +15,11 @@
 struct worker {
     uv_loop_t *loop;
     struct policy *policy;
-    struct names *names;       // synthetic addresses and what they stand for (names.h)
-    struct ca *ca;             // the sandbox's certificate authority (ca.h)
-    struct upstreams *dialer;  // resolves and connects (upstream.h)
-    struct tls_roots *roots;   // verified against, parsed on first use (ca.h)
-    struct audit *audit;       // events to casemated (audit.h)
+    struct names *names;      // synthetic addresses and what they stand for (names.h)
+    struct ca *ca;            // the sandbox's certificate authority (ca.h)
+    struct upstreams *dialer; // resolves and connects (upstream.h)
+    struct tls_roots *roots;  // verified against, parsed on first use (ca.h)
+    struct audit *audit;      // events to casemated (audit.h)
     uint64_t next_connection;
     unsigned connections; // open now, bounded by WORKER_CONNECTIONS_MAX
 };

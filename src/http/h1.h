@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // HTTP/1.1 message heads and bodies (RFC 9110, RFC 9112), strict and sans I/O: bytes in, spans out.
-// Framing is policy in a proxy, so whatever two parsers could read differently is refused: bare LF or
-// CR, line folding, white space before a colon, Content-Length beside Transfer-Encoding, repeated or
-// odd Content-Length, any transfer coding but a single "chunked", control bytes, empty or repeated Host.
+// Framing is policy in a proxy, so whatever two parsers could read differently is refused: bare LF
+// or CR, line folding, white space before a colon, Content-Length beside Transfer-Encoding,
+// repeated or odd Content-Length, any transfer coding but a single "chunked", control bytes, empty
+// or repeated Host.
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +11,7 @@
 #include <stdint.h>
 
 enum {
-    H1_FIELDS_MAX = 100, // field lines in a head or a trailer section
+    H1_FIELDS_MAX = 100,     // field lines in a head or a trailer section
     H1_CHUNK_LINE_MAX = 256, // stops a chunk's size line that never ends
     H1_TRAILER_MAX = 16384,  // trailer section and all chunk extensions of one body together
 };
@@ -50,20 +51,21 @@ struct h1_problem {
     const char *reason; // static text
 };
 
-// Parses a whole head from data. MORE: no end of head yet within size bytes (the caller bounds size:
-// when size reaches its own limit, it answers 431). OK: *ret_size is the head's length with its blank
-// line. BAD: *problem says why. One or two empty lines before a request line are skipped (RFC 9112 2.2).
+// Parses a whole head from data. MORE: no end of head yet within size bytes (the caller bounds
+// size: when size reaches its own limit, it answers 431). OK: *ret_size is the head's length with
+// its blank line. BAD: *problem says why. One or two empty lines before a request line are skipped
+// (RFC 9112 2.2).
 enum h1_status h1_parse_request(const uint8_t *data, size_t size, struct h1_head *ret,
                                 size_t *ret_size, struct h1_problem *problem);
 // request_method decides with the status whether a body follows (RFC 9112 6.3): HEAD, CONNECT.
 enum h1_status h1_parse_response(const uint8_t *data, size_t size, struct h1_span request_method,
                                  struct h1_head *ret, size_t *ret_size, struct h1_problem *problem);
 
-// The first field so named (names compare without case), or NULL if absent; *ret_count (may be NULL)
-// tells how many there are: whoever acts on a value that must be single checks it.
+// The first field so named (names compare without case), or NULL if absent; *ret_count (may be
+// NULL) tells how many there are: whoever acts on a value that must be single checks it.
 const struct h1_field *h1_find(const struct h1_head *head, const char *name, size_t *ret_count);
-bool h1_span_is(struct h1_span span, const char *text);          // byte for byte
-bool h1_span_is_nocase(struct h1_span span, const char *text);   // ASCII case ignored
+bool h1_span_is(struct h1_span span, const char *text);        // byte for byte
+bool h1_span_is_nocase(struct h1_span span, const char *text); // ASCII case ignored
 bool h1_list_has(const struct h1_head *head, const char *name, const char *token); // #token lists
 
 // Takes a body apart. Feed bytes; each call yields at most one span of content.

@@ -205,7 +205,7 @@ produce(struct channel *c, struct outstream *s, size_t size)
         arm(s);
     } else {
         send_frame(c, s, FRAME_STREAM_END, NULL, 0);
-        s->end_expected = last = true;
+        s->end_expected = true;
         set_drained(s);
         outstream_end(s);
         return true;

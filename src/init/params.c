@@ -101,6 +101,12 @@ push(struct check *k, const char *name)
 }
 
 static void
+pop(struct check *k)
+{
+    k->path[--k->depth] = NULL;
+}
+
+static void
 check_name(struct check *k, const json_t *v)
 {
     if (!json_is_string(v))
@@ -117,7 +123,7 @@ check_names(struct check *k, const json_t *v)
         (void)snprintf(index, sizeof index, "%zu", i);
         push(k, index);
         check_name(k, json_array_get(v, i));
-        k->depth--;
+        pop(k);
     }
 }
 
@@ -134,7 +140,7 @@ check_name_map(struct check *k, const json_t *map)
             k->nul = true;
         push(k, key);
         check_name(k, member);
-        k->depth--;
+        pop(k);
     }
 }
 
@@ -223,7 +229,7 @@ check_members(struct check *k, const struct param *table, const json_t *object)
             continue;
         push(k, p->name);
         check_value(k, p, v);
-        k->depth--;
+        pop(k);
     }
 }
 

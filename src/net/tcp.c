@@ -34,7 +34,7 @@ struct tcp_stream {
     bool reset;
     bool read_ended;
     bool write_ended;
-    bool flushed; // and what was queued before has left
+    bool flushed;     // and what was queued before has left
     struct error why; // code ERR_NONE: closed without a reason
 };
 

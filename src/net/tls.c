@@ -267,10 +267,11 @@ fail_ssl(struct tls *t, const char *what)
     const char *reason = ERR_reason_error_string(code);
     if (verdict != X509_V_OK) {
         t->unverified = true;
-        error_set(&err, ERR_PROTOCOL, "certificate not accepted: %s",
-                  X509_verify_cert_error_string(verdict));
+        (void)error_set(&err, ERR_PROTOCOL, "certificate not accepted: %s",
+                        X509_verify_cert_error_string(verdict));
     } else {
-        error_set(&err, ERR_PROTOCOL, "%s: %s", what, reason != NULL ? reason : "connection lost");
+        (void)error_set(&err, ERR_PROTOCOL, "%s: %s", what,
+                        reason != NULL ? reason : "connection lost");
     }
     ERR_clear_error();
     fail(t, &err);
@@ -280,7 +281,7 @@ static void
 fail_text(struct tls *t, const char *text)
 {
     struct error err = {0};
-    error_set(&err, ERR_PROTOCOL, "%s", text);
+    (void)error_set(&err, ERR_PROTOCOL, "%s", text);
     fail(t, &err);
 }
 
@@ -417,7 +418,7 @@ on_lower_close(void *user, const struct error *why)
             t->why = *why;
         } else if (!t->got_end) {
             t->failed = true;
-            error_set(&t->why, ERR_PROTOCOL, "connection ended without close_notify");
+            (void)error_set(&t->why, ERR_PROTOCOL, "connection ended without close_notify");
         }
     }
     uv_close((uv_handle_t *)&t->timer, on_timer_closed);

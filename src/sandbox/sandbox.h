@@ -23,7 +23,7 @@ struct manager_options {
     const char *const *dial_overrides; // NAME=ADDR:PORT, NULL-terminated, or NULL
     const char *audit_file;            // egress audit, one JSON object a line, appended
     unsigned sandboxes_max;            // at once
-    void (*on_ready)(void *user, const char *detail); // LAUNCH_READY came; or NULL
+    void (*on_ready)(void *user, const char *detail);              // LAUNCH_READY came; or NULL
     void (*on_launcher_gone)(void *user, const struct error *why); // every sandbox has ended
     void *user;
 };

@@ -45,8 +45,8 @@ enum frame_kind {
     FRAME_MESSAGE, // number: call. Text of a client's JSON-RPC message, MORE but the last, which
                    // has exactly one of CALL (a request: answer with number), NOTE, DROP (forget
                    // it)
-    FRAME_CREDIT,       // number: bytes the guest may send in addition
-    FRAME_CANCEL,       // number: guest's stream: the client cancelled it, stop producing
+    FRAME_CREDIT,  // number: bytes the guest may send in addition
+    FRAME_CANCEL,  // number: guest's stream: the client cancelled it, stop producing
     FRAME_BARRIER_DONE, // number: as in FRAME_BARRIER
 
     // guest to casemated.

@@ -118,3 +118,51 @@ async def test_upload(sb, tmp_path):
     await settle(sb.fs.upload(str(tmp_path), "/tmp/uploaded_dir"))
     assert await settle(sb.fs.read_text_file("/tmp/uploaded_dir/one.txt")) == "1"
     assert await settle(sb.fs.read_file("/tmp/uploaded_dir/sub/two.bin")) == b"\x00\xff"
+
+
+async def test_upload_a_directory_with_a_symlink(sb, tmp_path):
+    (tmp_path / "target.txt").write_text("t")
+    (tmp_path / "link.txt").symlink_to("target.txt")
+    await settle(sb.fs.upload(str(tmp_path), "/tmp/uploaded_links"))
+    assert await settle(sb.fs.read_text_file("/tmp/uploaded_links/link.txt")) == "t"
+    assert (await settle(sb.fs.lstat("/tmp/uploaded_links/link.txt")))["is_symlink"] is True
+
+
+async def test_links_copies_and_modes(sb):
+    await settle(sb.fs.mkdir("more", recursive=True))
+    await settle(sb.fs.write_text_file("more/a", "text", mode=0o640))
+    await settle(sb.fs.copy_file("more/a", "more/b"))
+    assert await settle(sb.fs.read_text_file("more/b")) == "text"
+    assert (await settle(sb.fs.stat("more/b")))["mode"] & 0o777 == 0o640
+    await settle(sb.fs.link("more/a", "more/hard"))
+    assert (await settle(sb.fs.stat("more/a")))["nlink"] == 2
+    await settle(sb.fs.symlink("a", "more/soft"))
+    assert await settle(sb.fs.read_link("more/soft")) == "a"
+    assert await settle(sb.fs.real_path("more/soft")) == "/home/app/more/a"
+    await settle(sb.fs.chmod("more/a", 0o755))
+    assert (await settle(sb.fs.stat("more/a")))["mode"] & 0o7777 == 0o755
+    await settle(sb.fs.truncate("more/a", 2))
+    assert await settle(sb.fs.read_text_file("more/a")) == "te"
+    await settle(sb.fs.truncate("more/a"))
+    assert await settle(sb.fs.read_text_file("more/a")) == ""
+    await settle(sb.fs.utime("more/b", "2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678Z"))
+    info = await settle(sb.fs.stat("more/b"))
+    assert info["mtime"] == "2026-01-02T03:04:05.678Z"
+    await settle(sb.fs.remove("more", recursive=True))
+
+
+async def test_temporary_names(sb):
+    folder = await settle(sb.fs.make_temp_dir(prefix="p_", suffix="_s"))
+    assert folder.startswith("/tmp/p_") and folder.endswith("_s")
+    assert (await settle(sb.fs.stat(folder)))["mode"] & 0o777 == 0o700
+    file = await settle(sb.fs.make_temp_file(dir=folder))
+    assert file.startswith(folder + "/")
+    assert (await settle(sb.fs.stat(file)))["size"] == 0
+
+
+async def test_umask(sb):
+    assert await settle(sb.fs.umask()) == 0o022
+    assert await settle(sb.fs.umask(0o077)) == 0o022
+    await settle(sb.fs.write_text_file("masked", ""))
+    assert (await settle(sb.fs.stat("masked")))["mode"] & 0o777 == 0o600
+    assert await settle(sb.fs.umask(0o022)) == 0o077

@@ -89,7 +89,7 @@ def test_kernel_files_cannot_be_written(shared):
                  "/proc/sys/kernel/modprobe", "/sys/fs/cgroup/cgroup.procs"):
         assert root(shared, f"echo -1000 > {path}").code != 0, path
     for path in ("/proc/kcore", "/proc/kmsg", "/sys/kernel/security", "/sys/firmware/efi/efivars"):
-        assert root(shared, f"head -c 1 {path} || ls {path}/*").code != 0, path
+        assert root(shared, f"timeout 2 head -c 1 {path} || ls {path}/*").text == "", path
 
 
 def test_host_facts_are_not_told(shared):
@@ -109,8 +109,8 @@ def test_host_facts_are_not_told(shared):
     "unshare -m true", "unshare -U true", "unshare -n true", "unshare -p -f true",
     "nsenter -t 1 -m true", "pivot_root / /mnt", "swapon /dev/zero", "hostname other",
     "date -s 2001-01-01", "reboot -f", "insmod /tmp/x.ko", "modprobe dummy",
-    "setfacl -m u:root:r /proc/1/mem", "nice -n -20 true", "chrt -f 50 true",
-    "losetup -f", "ip link set lo down",
+    "python3 -c 'import os; os.nice(-5)'", "chrt -f 50 true",
+    "losetup -f /etc/hostname", "ip link set lo down",
 ])
 def test_commands_that_must_fail(shared, script):
     assert root(shared, script).code != 0
@@ -127,7 +127,7 @@ SYSCALLS = {
     "userfaultfd": "323, 0", "keyctl": "250, 0, -3, 1", "add_key": "248, b'user', b'k', b'v', 1, -3",
     "request_key": "249, b'user', b'k', 0, 0", "open_by_handle_at": "304, -100, b'\\0' * 64, 0",
     "name_to_handle_at": "303, -100, b'/', b'\\x80' + b'\\0' * 140, b'\\0' * 8, 0",
-    "process_vm_readv-1": "310, 1, 0, 0, 0, 0, 0", "io_uring_setup": "425, 8, b'\\0' * 120",
+    "io_uring_setup": "425, 8, b'\\0' * 120",
     "fsopen": "430, b'tmpfs', 0", "open_tree": "428, -100, b'/', 1", "move_mount": "429, -1, b'', -1, b'/mnt', 4",
     "mount_setattr": "442, -100, b'/', 0, b'\\0' * 32, 32", "pivot_root": "155, b'/', b'/mnt'",
     "clone-userns": "56, 0x10000011, 0, 0, 0, 0", "clone3": "435, b'\\0' * 88, 88",
@@ -137,7 +137,7 @@ SYSCALLS = {
     "reboot": "169, 0xfee1dead, 672274793, 0x89abcdef, 0", "swapon": "167, b'/dev/zero', 0",
     "sethostname": "170, b'x', 1", "fanotify_init": "300, 0, 0", "lookup_dcookie": "212, 0, 0, 0",
     "nfsservctl": "180, 0, 0, 0", "pidfd_getfd": "438, 0, 0, 0", "vhangup": "153,",
-    "personality": "135, 0x40000", "modify_ldt": "154, 1, b'\\0' * 16, 16",
+    "modify_ldt": "154, 1, b'\\0' * 16, 16",
 }
 
 
@@ -191,6 +191,19 @@ def test_identities_are_private(shared):
         assert theirs[1] != inside[0][1]
 
 
+def test_init_s_memory_cannot_be_read(shared):
+    out = shared.python(
+        "import ctypes, errno\n"
+        "c = ctypes.CDLL(None, use_errno=True)\n"
+        "room = ctypes.create_string_buffer(8)\n"
+        "mine = (ctypes.c_void_p * 2)(ctypes.addressof(room), 8)\n"
+        "theirs = (ctypes.c_void_p * 2)(0x400000, 8)\n"
+        "r = c.syscall(ctypes.c_long(310), ctypes.c_long(1), mine, ctypes.c_long(1), theirs,\n"
+        "              ctypes.c_long(1), ctypes.c_long(0))\n"
+        "print(errno.errorcode[ctypes.get_errno()] if r < 0 else 'READ')\n", sudo=True)
+    assert out.text.strip() in ("EPERM", "ENOSYS"), out  # EFAULT would mean that it was allowed
+
+
 def test_init_cannot_be_meddled_with(shared):
     for script in ("kill -9 1", "kill -STOP 1", "cat /proc/1/mem", "cat /proc/1/environ | grep -q .",
                    "ls -l /proc/1/fd/", "cp /proc/1/exe /tmp/init"):
@@ -226,6 +239,7 @@ def test_memory_limit_counts_tmpfs_and_page_cache(instance):
 
 
 def test_fork_bomb_stops_at_the_limit(instance):
+    before = set(instance.inits())
     with Sandbox(instance) as sandbox, Sandbox(instance) as other:
         process = sandbox.spawn("bash", "-c", "f() { f | f & }; f; sleep 8", stdout="null",
                                 stderr="null")
@@ -236,7 +250,7 @@ def test_fork_bomb_stops_at_the_limit(instance):
         tasks = sum(1 for p in os.listdir("/proc") if p.isdigit())
         assert tasks < 3500
         assert process["pid"] > 0
-    wait_until(lambda: len(instance.inits()) == 0, 20, "the end of the bomb")
+    wait_until(lambda: set(instance.inits()) <= before, 20, "the end of the bomb")
 
 
 def test_threads_count_too(instance):

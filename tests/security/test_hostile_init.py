@@ -41,7 +41,7 @@ def daemon(leaks_before, bench, hostile_build, tmp_path_factory):
     assert not leaks.since(leaks_before)
 
 
-ENDED = ["forged-streams", "injection", "bad-base64", "other-channel", "garbage", "huge-length",
+ENDED = ["injection", "bad-base64", "other-channel", "garbage", "huge-length",
          "flood", "bad-utf8", "unknown-call", "twice", "deep", "wrong-kind", "hello-again", "hang-up"]
 
 
@@ -72,6 +72,16 @@ def test_liar_is_ended_and_its_neighbour_is_untouched(daemon, lie):
         assert honest.closed is None
         if lie != "flood":
             assert daemon.listed(liar.id)["endReason"] == "fault"
+
+
+def test_streams_that_nobody_announced_reach_nobody(daemon):
+    """Dropped, as frames of a stream that its client has just cancelled are."""
+    with Sandbox(daemon) as honest, Sandbox(daemon, env={
+            "HOSTILE": "forged-streams", "VICTIM": "4503599627370497"}) as liar:
+        liar.start("envGet", key="X")
+        time.sleep(0.5)
+        assert not liar.messages and not liar.streams and not honest.messages
+        assert honest.call("envGet", key="X") is None
 
 
 def test_results_carry_the_daemon_s_stream_ids_only(daemon):

@@ -116,7 +116,7 @@ test("a bad token", options, async () => {
 
 test("an id that is unknown, and one that cannot be", options, async () => {
   await assert.rejects(Sandbox.connect("sbx_ord_00000000000000000000"), { status: 404 });
-  await assert.rejects(Sandbox.connect("nonsense"), TypeError);
+  await assert.rejects(async () => await Sandbox.connect("nonsense"), TypeError);
 });
 
 test("labels and the list", options, async () => {

@@ -98,7 +98,7 @@ dial_closed(void *user, const struct error *why)
 {
     struct upstream_dial *d = user;
     struct error err = {0};
-    error_set(&err, ERR_UNAVAILABLE, "cannot connect: %s", why != NULL ? why->msg : "closed");
+    (void)error_set(&err, ERR_UNAVAILABLE, "cannot connect: %s", why != NULL ? why->msg : "closed");
     if (d->done != NULL)
         d->done(d->user, NULL, NULL, &err);
     free(d);

@@ -18,6 +18,7 @@ import time
 import unittest
 
 MEGABYTE = 1 << 20
+VALUE = "sk-the-real-value-of-the-secret-of-api-test"
 RESOLVER = "127.77.0.1"
 PRIVATE = {
     "loopback.test": ["127.0.0.1"],
@@ -170,7 +171,8 @@ class Inside(unittest.TestCase):
 
     def test_denied_elsewhere_is_reset_at_once(self):
         began = time.monotonic()
-        for host, port in ((resolve("evil.test"), 22), ("93.184.216.34", 443), ("1.1.1.1", 853),
+        for host, port in ((resolve("evil.test"), 22), (resolve("bound.test"), 53),
+                           (resolve("bound.test"), 853), ("93.184.216.34", 443), ("1.1.1.1", 853),
                            ("10.0.0.1", 80), ("169.254.169.254", 80), ("192.168.0.1", 443),
                            ("198.18.0.1", 53), ("198.19.255.254", 443), ("fd00::1", 80),
                            ("::ffff:169.254.169.254", 80), ("64:ff9b::7f00:1", 80)):
@@ -221,6 +223,24 @@ class Inside(unittest.TestCase):
 
     def test_server_first_protocol_of_a_bound_host(self):
         self.assertEqual(exchange(resolve("bound.test"), 2222, b""), b"banner\n")
+
+    def test_bound_host_gets_the_value_and_the_sandbox_the_placeholder(self):
+        context = ssl.create_default_context(cafile=os.environ["CA"])
+        with socket.create_connection((resolve("api.test"), 443), timeout=8) as s:
+            with context.wrap_socket(s, server_hostname="api.test") as tls:
+                tls.sendall(b"GET / HTTP/1.1\r\nHost: api.test\r\nAuthorization: Bearer %s\r\n"
+                            b"Connection: close\r\n\r\n" % os.environ["API"].encode())
+                out = b""
+                while part := tls.recv(65536):
+                    out += part
+        self.assertIn(b"200 OK", out)
+        self.assertIn(b"the origin saw it: True", out)
+        self.assertNotIn(VALUE.encode(), out)
+        self.assertIn(os.environ["API"].encode(), out)
+
+    def test_bound_host_behind_an_unlisted_address(self):
+        self.assertEqual(exchange("203.0.113.9", 443, client_hello("api.test")),
+                         "ConnectionResetError")
 
     def test_relay_of_much_with_half_close(self):
         data = os.urandom(MEGABYTE) * 24
@@ -320,6 +340,36 @@ def banner(s):
         s.sendall(b"banner\n")
 
 
+def make_certificates(folder):
+    """A root in roots.pem, and a server's side of TLS for api.test that it vouches for."""
+    def run(*command):
+        subprocess.run(["openssl", *command], check=True, cwd=folder, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    run("req", "-x509", *key, "-keyout", "root.key", "-out", "roots.pem", "-subj", "/CN=Test root", "-days", "2")
+    run("req", *key, "-keyout", "api.key", "-out", "api.csr", "-subj", "/CN=api.test")
+    with open(os.path.join(folder, "extensions"), "w") as f:
+        f.write("subjectAltName=DNS:api.test\n")
+    run("x509", "-req", "-in", "api.csr", "-CA", "roots.pem", "-CAkey", "root.key", "-CAcreateserial",
+        "-out", "api.crt", "-days", "2", "-extfile", "extensions")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.path.join(folder, "api.crt"), os.path.join(folder, "api.key"))
+    return context
+
+
+def api(context):
+    """A handler that echoes the request's head."""
+    def handle(s):
+        with context.wrap_socket(s, server_side=True) as tls:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += tls.recv(65536)
+            body = b"the origin saw it: %s\n" % str(VALUE.encode() in head).encode() + head
+            tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    return handle
+
+
 def host_resolver():
     """Answers the names of PRIVATE; every other one does not exist."""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -350,8 +400,12 @@ def host_resolver():
 def outside(host, worker):
     host_resolver()
     config = {
-        "allow_net": ["files.test", "*.pkg.test", "tcp.test:5432", "echo.test:7", "bound.test", "missing.test", *PRIVATE],
-        "secrets": {"KEY": {"hosts": ["bound.test"], "value": "the-real-value-of-it"}},
+        "allow_net": ["files.test", "*.pkg.test", "tcp.test:5432", "echo.test:7", "bound.test", "api.test",
+                      "missing.test", *PRIVATE],
+        "secrets": {
+            "KEY": {"hosts": ["bound.test"], "value": "the-real-value-of-it"},
+            "API": {"hosts": ["api.test"], "value": VALUE},
+        },
     }
     port = serve(web)
     overrides = [f"{name}=127.0.0.1:{port}" for name in ("files.test", "a.b.pkg.test")]
@@ -359,25 +413,26 @@ def outside(host, worker):
     overrides.append(f"echo.test=127.0.0.1:{serve(echo)}")
     with tempfile.TemporaryDirectory() as folder:
         config_file = os.path.join(folder, "config.json")
-        events_file = os.path.join(folder, "events")
+        overrides.append(f"api.test=127.0.0.1:{serve(api(make_certificates(folder)))}")
         with open(config_file, "w") as f:
             json.dump(config, f)
         resolv = os.path.join(folder, "resolv.conf")
         with open(resolv, "w") as f:
             f.write(f"nameserver {RESOLVER}\n")
+        os.environ["CA"] = os.path.join(folder, "ca.pem")
         os.chmod(resolv, 0o644)
         os.chmod(folder, 0o711)
         bind = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', resolv]
-        r = subprocess.run([*bind, host, worker, config_file, events_file, *overrides, "--", sys.executable,
+        r = subprocess.run([*bind, host, worker, config_file, folder, *overrides, "--", sys.executable,
                             __file__, "--inside", *sys.argv[3:]])
         if r.returncode != 0:
             return r.returncode
-        with open(events_file) as f:
+        with open(os.path.join(folder, "events")) as f:
             text = f.read()
     events = [json.loads(line) for line in text.splitlines()]
     kinds = {e["ev"] for e in events}
-    assert {"conn_allow", "conn_deny", "dns_deny", "passthrough"} <= kinds, kinds
-    assert "csec_" not in text and "the-real-value" not in text
+    assert {"conn_allow", "conn_deny", "dns_deny", "passthrough", "swap"} <= kinds, kinds
+    assert "csec_" not in text and "the-real-value" not in text and VALUE not in text
     assert any(e.get("suppressed", 0) > 0 for e in events)
     return 0
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs one egress worker as the launcher would, and a command in the network namespace that it
-// guards. usage: worker-host WORKER CONFIG EVENTS-FILE [NAME=ADDR:PORT]... -- COMMAND [ARG]...
+// guards.
+//
+// usage: worker-host WORKER CONFIG FOLDER [NAME=ADDR:PORT]... -- COMMAND [ARG]...
+//
 // CONFIG is JSON with allow_net and secrets; their placeholders are in the command's environment.
-// Each audit event becomes a line of EVENTS-FILE. Exit status: that of the command; 99 where the
-// worker or this program failed.
+// Upstreams are verified against FOLDER/roots.pem. FOLDER/ca.pem becomes the certificate of the
+// sandbox's own authority, and each audit event a line of FOLDER/events. Exit status: that of the
+// command; 99 where the worker or this program failed.
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "egress/policy.h"
@@ -22,7 +26,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum { FAILED = 99, HIGH = 100, NOBODY = 65534 };
+enum { FAILED = 99, HIGH = 100, NOBODY = 65534, ROOTS_MAX = 16384 };
 
 struct host {
     struct policy *policy;
@@ -31,6 +35,7 @@ struct host {
     int events[2];
     int capture;
     struct network_sockets sockets;
+    int folder;
     int log;
 };
 
@@ -52,7 +57,12 @@ make_policy(struct host *h, const char *path, char **overrides, int count)
     if (policy_encode(h->policy, &out, &e) < 0)
         errx(FAILED, "%s", e.msg);
     h->policy_fd = fd_memfd_sealed("policy", buf_bytes(&out), buf_size(&out));
-    h->roots_fd = fd_memfd_sealed("roots", "\n", 1);
+    char roots[ROOTS_MAX];
+    cleanup_fd int fd = openat(h->folder, "roots.pem", O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, roots, sizeof roots);
+    if (n <= 0)
+        err(FAILED, "roots.pem");
+    h->roots_fd = fd_memfd_sealed("roots", roots, (size_t)n);
     json_decref(config);
 }
 
@@ -145,9 +155,12 @@ take_event(struct host *h, bool *ret_ready)
     ssize_t n = recv(h->events[0], data, sizeof data, 0);
     if (n <= 0)
         return false;
-    if (data[0] == EVENT_READY)
+    if (data[0] == EVENT_READY) {
+        cleanup_fd int ca = openat(h->folder, "ca.pem", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (fd_write_all(ca, data + 1, (size_t)n - 1) < 0)
+            err(FAILED, "ca.pem");
         *ret_ready = true;
-    else if (data[0] == EVENT_AUDIT) {
+    } else if (data[0] == EVENT_AUDIT) {
         data[0] = '\n';
         if (fd_write_all(h->log, data + 1, (size_t)n - 1) < 0 || fd_write_all(h->log, "\n", 1) < 0)
             err(FAILED, "events file");
@@ -178,8 +191,9 @@ main(int argc, char **argv)
     while (dashes < argc && strcmp(argv[dashes], "--") != 0)
         dashes++;
     if (dashes + 1 >= argc)
-        errx(FAILED, "usage: worker-host WORKER CONFIG EVENTS [NAME=ADDR:PORT]... -- COMMAND");
-    h.log = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+        errx(FAILED, "usage: worker-host WORKER CONFIG FOLDER [NAME=ADDR:PORT]... -- COMMAND");
+    h.folder = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    h.log = openat(h.folder, "events", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     make_policy(&h, argv[2], argv + 4, dashes - 4);
     set_environment(&h);
     int gate[2];
