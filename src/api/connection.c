@@ -9,6 +9,8 @@
 // Limits: bytes of a head and of a body, time for each, connections at once, and how many
 // connections may hold a large head at once: memory that a stranger can make us use is bounded by
 // CONNECTIONS_MAX * HEAD_MAX + HEADS_LARGE_MAX * HEAD_CREATE_MAX, times two for growing buffers.
+// Answers that the client does not read count, too: when the stream is full of them, the next
+// request is neither read nor begun before it drains.
 //
 // After an error that leaves the framing in doubt, and after the last answer, the connection
 // lingers: our direction is shut, what still comes is thrown away for a moment. Closing at once
@@ -72,6 +74,27 @@ connection_set_state(struct connection *c, enum connection_state next, uint64_t 
 }
 
 void
+connection_write(struct connection *c, const void *data, size_t size)
+{
+    if (stream_write(c->stream, data, size) == 1)
+        c->full = true;
+}
+
+// A large head is gone: its place and its memory go back, whatever came behind it moves over.
+static void
+release_large(struct connection *c)
+{
+    struct buf rest;
+    buf_init_secret(&rest, IN_MAX);
+    if (buf_size(&c->in) > 0 && buf_append(&rest, buf_bytes(&c->in), buf_size(&c->in)) < 0)
+        stream_close(c->stream); // out of memory
+    buf_done(&c->in);
+    c->in = rest;
+    c->server->heads_large--;
+    c->large = false;
+}
+
+void
 connection_drop_head(struct connection *c)
 {
     struct request *r = &c->request;
@@ -79,8 +102,7 @@ connection_drop_head(struct connection *c)
     c->head_size = 0;
     c->scanned = c->tried = 0;
     if (c->large)
-        c->server->heads_large--;
-    c->large = false;
+        release_large(c);
     r->head = (struct h1_head){0};
     r->path = r->query = r->id = (struct h1_span){"", 0};
 }
@@ -211,7 +233,7 @@ begin_request(struct connection *c)
     h1_body_init(&c->framing, &r->head);
     connection_set_state(c, CONNECTION_BODY, BODY_WAIT_MS);
     if (r->head.expect_continue && has_body && buf_size(&c->in) == c->head_size)
-        (void)stream_write(c->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        connection_write(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
 static void
@@ -310,15 +332,23 @@ run_handler(struct connection *c)
 }
 
 // The head stays at the head of `in` while the body behind it is taken away.
+static void
+drop_content(struct connection *c, size_t size)
+{
+    uint8_t *content = buf_bytes(&c->in) + c->head_size;
+    c->in.tail -= size;
+    memmove(content, content + size, buf_size(&c->in) - c->head_size);
+}
+
 static bool
 advance_body(struct connection *c)
 {
+    size_t at = c->head_size;
     for (;;) {
-        const uint8_t *rest = buf_bytes(&c->in) + c->head_size;
         size_t used = 0;
         struct h1_span content = {NULL, 0};
-        enum h1_status status =
-            h1_body_feed(&c->framing, rest, buf_size(&c->in) - c->head_size, &used, &content);
+        enum h1_status status = h1_body_feed(&c->framing, buf_bytes(&c->in) + at,
+                                             buf_size(&c->in) - at, &used, &content);
         if (status == H1_BAD ||
             (content.size > 0 && buf_append(&c->body, content.data, content.size) < 0)) {
             c->keep_alive = false;
@@ -327,15 +357,13 @@ advance_body(struct connection *c)
                                           : "the request's body is too large");
             return false;
         }
-        c->in.tail -= used;
-        memmove(buf_bytes(&c->in) + c->head_size, buf_bytes(&c->in) + c->head_size + used,
-                buf_size(&c->in) - c->head_size);
-        if (status == H1_OK) {
-            run_handler(c);
-            return true;
+        at += used;
+        if (status == H1_OK || used == 0) {
+            drop_content(c, at - c->head_size);
+            if (status == H1_OK)
+                run_handler(c);
+            return status == H1_OK;
         }
-        if (used == 0)
-            return false;
     }
 }
 
@@ -347,7 +375,9 @@ connection_advance(struct connection *c)
     for (;;) {
         switch (c->state) {
         case CONNECTION_IDLE:
-            if (buf_size(&c->in) == 0)
+            if (c->full)
+                stream_read_stop(c->stream);
+            if (c->full || buf_size(&c->in) == 0)
                 return;
             start_request(c);
             break;
@@ -385,6 +415,17 @@ on_data(void *user, const uint8_t *data, size_t size)
 }
 
 static void
+on_drain(void *user)
+{
+    struct connection *c = user;
+    c->full = false;
+    if (c->state != CONNECTION_IDLE)
+        return;
+    stream_read_start(c->stream);
+    connection_advance(c);
+}
+
+static void
 tell_gone(struct connection *c)
 {
     void (*on_gone)(void *user) = c->on_gone;
@@ -415,6 +456,7 @@ on_close(void *user, const struct error *why)
 static const struct stream_events stream_callbacks = {
     .on_data = on_data,
     .on_end = on_end,
+    .on_drain = on_drain,
     .on_close = on_close,
 };
 
@@ -430,7 +472,7 @@ connection_new(struct server *s, int fd)
     struct connection *c = xcalloc(1, sizeof *c);
     c->server = s;
     c->stream = stream;
-    buf_init_secret(&c->in, HEAD_CREATE_MAX + BODY_MAX);
+    buf_init_secret(&c->in, IN_MAX);
     buf_init_secret(&c->body, BODY_MAX);
     (void)uv_timer_init(s->api->loop, &c->timer);
     c->timer.data = c;
@@ -451,6 +493,13 @@ connection_end(struct connection *c)
         c->stop(c->user);
     else if (c->state != CONNECTION_CLOSED)
         stream_close(c->stream);
+}
+
+bool
+connection_is_stranger(const struct connection *c)
+{
+    return c->state == CONNECTION_IDLE || c->state == CONNECTION_HEAD ||
+           c->state == CONNECTION_LINGER;
 }
 
 void

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "sandbox/channel.h"
 
 #include <stdlib.h>
 
@@ -85,6 +86,9 @@ connect_handle(struct request *r)
     struct sandbox *s = manager_find(r->api->manager, r->id.data, r->id.size);
     if (s == NULL || sandbox_state(s) != SANDBOX_RUNNING)
         request_fail(r, ERR_SANDBOX_NOT_FOUND, "there is no running sandbox with this id");
+    else if (!channel_has_room(s))
+        request_fail(r, ERR_UNAVAILABLE,
+                     "this sandbox has as many connections as it may have: close one first");
     else
         session_start(r, &client, s, false);
 }

@@ -80,7 +80,7 @@ finish(struct connection *c)
             connection_advance(c);
         return;
     }
-    connection_set_state(c, CONNECTION_LINGER, LINGER_WAIT_MS);
+    connection_set_state(c, CONNECTION_LINGER, c->full ? ANSWER_WAIT_MS : LINGER_WAIT_MS);
     buf_done(&c->in);
     stream_shutdown(c->stream);
 }
@@ -105,9 +105,9 @@ answer(struct request *r, int status, const char *body, size_t size)
     if (!c->keep_alive || c->server->stopping)
         (void)buf_append_str(&out, "Connection: close\r\n");
     (void)buf_append_str(&out, "\r\n");
-    (void)stream_write(c->stream, buf_bytes(&out), buf_size(&out));
+    connection_write(c, buf_bytes(&out), buf_size(&out));
     if (size > 0 && !c->is_head_method)
-        (void)stream_write(c->stream, body, size);
+        connection_write(c, body, size);
     finish(c);
 }
 

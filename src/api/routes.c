@@ -92,6 +92,7 @@ routes_find(struct h1_span method, struct h1_span path, const struct route **ret
         if (!pattern_matches(routes[i].pattern, path, &id))
             continue;
         if (routes[i].method == NULL || h1_span_is(method, routes[i].method)) {
+            allow[0] = '\0'; // of rows before this one
             *ret = &routes[i];
             *ret_id = id;
             return ROUTE_FOUND;

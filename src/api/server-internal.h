@@ -9,12 +9,14 @@ enum {
     HEAD_CREATE_MAX = 512 * 1024, // create carries the configuration in a header field
     HEADS_LARGE_MAX = 64,         // connections at once that may hold more than HEAD_MAX
     BODY_MAX = 1024 * 1024,       // of a request
-    EARLY_MAX = 64 * 1024,        // bytes that may come before an upgrade is answered
-    CONNECTIONS_MAX = 1024,       // WebSockets included; the others wait in the kernel's queue
-    HEAD_WAIT_MS = 10 * 1000,     // for a head, from its first byte (or the connection's start)
+    IN_MAX = HEAD_CREATE_MAX + BODY_MAX,
+    EARLY_MAX = 64 * 1024,    // bytes that may come before an upgrade is answered
+    CONNECTIONS_MAX = 1024,   // WebSockets included; see make_room
+    HEAD_WAIT_MS = 10 * 1000, // for a head, from its first byte (or the connection's start)
     BODY_WAIT_MS = 30 * 1000,
-    IDLE_WAIT_MS = 60 * 1000,  // between two requests
-    LINGER_WAIT_MS = 2 * 1000, // reading on after the last answer, so that a client sees it
+    IDLE_WAIT_MS = 60 * 1000,   // between two requests
+    ANSWER_WAIT_MS = 30 * 1000, // for a long answer to leave
+    LINGER_WAIT_MS = 2 * 1000,  // reading on after the last answer, so that a client sees it
 };
 
 enum connection_state {
@@ -43,6 +45,7 @@ struct connection {
     size_t scanned;   // of in: no end of head in there
     size_t tried;     // size of in at the last attempt to parse
     bool large;       // counted in server->heads_large
+    bool full;        // answers wait for a client that does not read: no further request is begun
     bool keep_alive;
     bool answered;
     bool in_handler;
@@ -71,9 +74,12 @@ struct server {
 // connection.c
 void connection_new(struct server *s, int fd);
 void connection_end(struct connection *c); // the server stops
+// Nothing that it sent is being worked on, nor has it shown a token for what it sends now.
+bool connection_is_stranger(const struct connection *c);
 void connection_set_state(struct connection *c, enum connection_state next, uint64_t wait_ms);
 void connection_drop_head(struct connection *c);
 void connection_advance(struct connection *c);
+void connection_write(struct connection *c, const void *data, size_t size);
 
 // server.c
 void server_forget(struct server *s, struct connection *c);

@@ -75,7 +75,7 @@ check_address(const char *address, bool insecure, struct sockaddr_storage *ret, 
 int
 server_check_address(const char *address, bool insecure, struct error *err)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t size = 0;
     return check_address(address, insecure, &addr, &size, err);
 }
@@ -83,7 +83,7 @@ server_check_address(const char *address, bool insecure, struct error *err)
 int
 server_bind(const char *address, bool insecure, struct error *err)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t size = 0;
     int one = 1;
     if (check_address(address, insecure, &addr, &size, err) < 0)
@@ -106,7 +106,7 @@ server_bind(const char *address, bool insecure, struct error *err)
 int
 server_url(int sock, char ret_url[SERVER_URL_MAX], struct error *err)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t size = sizeof addr;
     char host[INET6_ADDRSTRLEN];
     if (getsockname(sock, (struct sockaddr *)&addr, &size) < 0)
@@ -144,6 +144,19 @@ on_retry(uv_timer_t *timer)
     update_polling(timer->data);
 }
 
+// Full: the oldest of those who have yet to show a token goes, so that strangers who only hold on
+// to their connections keep nobody out. Without one who comes waits in the kernel's queue.
+static void
+make_room(struct server *s)
+{
+    struct connection *oldest = NULL;
+    for (struct connection *c = s->connections; c != NULL; c = c->next)
+        if (connection_is_stranger(c))
+            oldest = c;
+    if (oldest != NULL)
+        connection_end(oldest);
+}
+
 static void
 on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -163,6 +176,8 @@ on_readable(uv_poll_t *poll, int status, int events)
         if (errno != ECONNABORTED && errno != EINTR)
             break;
     }
+    if (s->connection_count == CONNECTIONS_MAX)
+        make_room(s);
     update_polling(s);
 }
 

@@ -46,6 +46,8 @@ buf_reserve(struct buf *b, size_t size)
         return b->data + b->tail;
     if (b->data != NULL && size <= b->capacity - held && b->head >= b->capacity / 2) {
         memmove(b->data, b->data + b->head, held);
+        if (b->secret)
+            explicit_bzero(b->data + held, b->tail - held);
         b->head = 0;
         b->tail = held;
         return b->data + b->tail;

@@ -124,8 +124,9 @@ make_manager(struct daemon *d, struct error *err)
 {
     const struct options *o = d->options;
     struct setup *s = &d->setup;
+    int launcher_socket = TAKE_FD(s->launcher_socket);
     const struct manager_options options = {
-        .launcher_socket = TAKE_FD(s->launcher_socket),
+        .launcher_socket = launcher_socket,
         .region = o->region,
         .roots_file = "/etc/ssl/certs/ca-certificates.crt",
         .image_bundle = s->image_bundle[0] != '\0' ? s->image_bundle : NULL,

@@ -204,8 +204,10 @@ static void
 check_value(struct check *k, const struct param *p, const json_t *v)
 {
     if (!type_fits(p->type, v)) {
-        complain(k, is_integer(p->type) && !json_is_number(v) ? "number" : expected_names[p->type],
-                 v);
+        const char *expected = expected_names[p->type];
+        if (is_integer(p->type) && !json_is_number(v))
+            expected = "number";
+        complain(k, expected, v);
         return;
     }
     if (p->type == PARAM_NAME)

@@ -2,8 +2,13 @@
 // A stream over a kernel socket. Bytes to write are tried at once and only what the socket does not
 // take is copied and queued, so an idle connection holds no buffer; all streams of a process share
 // one read buffer, for libuv reads one socket at a time.
+//
+// libuv has one write at a time (out); what comes meanwhile is gathered behind it (waiting). A
+// write request for each would cost some hundred bytes for two of a Pong, and a peer that sends
+// Pings and reads nothing would make memory grow by that factor.
 #include "net/stream.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -14,7 +19,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_BUFFER_SIZE = 64 * 1024 };
+enum {
+    READ_BUFFER_SIZE = 64 * 1024,
+    // What waits for a peer that does not read. Users stop far earlier; this stops one that forgot.
+    QUEUE_MAX = 64 * 1024 * 1024,
+};
 
 struct tcp_stream {
     struct stream base;
@@ -26,6 +35,10 @@ struct tcp_stream {
     } uv;
     uv_connect_t connect;
     uv_shutdown_t shutdown;
+    uv_write_t write;
+    struct buf out;     // being written
+    struct buf waiting; // to be written next
+    bool writing;
     bool is_tcp;
     bool connected;
     bool reading; // wanted by the user
@@ -36,12 +49,6 @@ struct tcp_stream {
     bool write_ended;
     bool flushed;     // and what was queued before has left
     struct error why; // code ERR_NONE: closed without a reason
-};
-
-struct pending_write {
-    uv_write_t request;
-    size_t size;
-    uint8_t data[];
 };
 
 static struct tcp_stream *
@@ -56,6 +63,8 @@ on_closed(uv_handle_t *handle)
     struct tcp_stream *t = handle->data;
     if (t->base.events != NULL && t->base.events->on_close != NULL)
         t->base.events->on_close(t->base.user, t->why.code != ERR_NONE ? &t->why : NULL);
+    buf_done(&t->out);
+    buf_done(&t->waiting);
     free(t);
 }
 
@@ -145,22 +154,66 @@ static size_t
 tcp_queued(const struct stream *s)
 {
     const struct tcp_stream *t = (const struct tcp_stream *)s;
-    return t->closing ? 0 : uv_stream_get_write_queue_size(&t->uv.stream);
+    return t->closing ? 0 : uv_stream_get_write_queue_size(&t->uv.stream) + buf_size(&t->waiting);
+}
+
+static void
+on_shutdown(uv_shutdown_t *request, int status)
+{
+    struct tcp_stream *t = request->data;
+    if (status < 0 && status != UV_ECANCELED && status != UV_ENOTCONN) {
+        fail(t, status, "shut down");
+        return;
+    }
+    t->flushed = true;
+    close_if_both_ended(t);
+}
+
+// After what libuv has been given.
+static void
+begin_shutdown(struct tcp_stream *t)
+{
+    t->shutdown.data = t;
+    int r = uv_shutdown(&t->shutdown, &t->uv.stream, on_shutdown);
+    if (r < 0)
+        fail(t, r, "shut down");
+}
+
+static void on_written(uv_write_t *request, int status);
+
+static int
+write_waiting(struct tcp_stream *t)
+{
+    t->out = t->waiting;
+    buf_init_secret(&t->waiting, QUEUE_MAX);
+    t->write.data = t;
+    uv_buf_t buf = uv_buf_init((char *)buf_bytes(&t->out), (unsigned)buf_size(&t->out));
+    int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
+    if (r < 0) {
+        buf_done(&t->out);
+        fail(t, r, "write");
+        return -1;
+    }
+    t->writing = true;
+    return 0;
 }
 
 static void
 on_written(uv_write_t *request, int status)
 {
-    struct pending_write *w = request->data;
-    struct tcp_stream *t = request->handle->data;
-    explicit_bzero(w->data, w->size);
-    free(w);
+    struct tcp_stream *t = request->data;
+    t->writing = false;
+    buf_done(&t->out);
     if (status < 0) {
         if (status != UV_ECANCELED)
             fail(t, status, "write");
         return;
     }
-    if (t->full && !t->closing && tcp_queued(&t->base) < STREAM_HIGH_MARK / 2) {
+    if (t->closing || (buf_size(&t->waiting) > 0 && write_waiting(t) < 0))
+        return;
+    if (t->write_ended && !t->writing)
+        begin_shutdown(t);
+    if (t->full && tcp_queued(&t->base) < STREAM_HIGH_MARK / 2) {
         t->full = false;
         if (t->base.events->on_drain != NULL)
             t->base.events->on_drain(t->base.user);
@@ -170,19 +223,11 @@ on_written(uv_write_t *request, int status)
 static int
 queue_write(struct tcp_stream *t, const uint8_t *data, size_t size)
 {
-    struct pending_write *w = xmalloc(sizeof *w + size);
-    w->request.data = w;
-    w->size = size;
-    memcpy(w->data, data, size);
-    uv_buf_t buf = uv_buf_init((char *)w->data, (unsigned)size);
-    int r = uv_write(&w->request, &t->uv.stream, &buf, 1, on_written);
-    if (r < 0) {
-        explicit_bzero(w->data, size);
-        free(w);
-        fail(t, r, "write");
+    if (buf_append(&t->waiting, data, size) < 0) {
+        fail(t, UV_ENOBUFS, "write");
         return -1;
     }
-    return 0;
+    return t->writing ? 0 : write_waiting(t);
 }
 
 static int
@@ -212,28 +257,14 @@ tcp_write(struct stream *s, const void *data, size_t size)
 }
 
 static void
-on_shutdown(uv_shutdown_t *request, int status)
-{
-    struct tcp_stream *t = request->data;
-    if (status < 0 && status != UV_ECANCELED && status != UV_ENOTCONN) {
-        fail(t, status, "shut down");
-        return;
-    }
-    t->flushed = true;
-    close_if_both_ended(t);
-}
-
-static void
 tcp_shutdown(struct stream *s)
 {
     struct tcp_stream *t = tcp_of(s);
     if (t->closing || t->write_ended)
         return;
     t->write_ended = true;
-    t->shutdown.data = t;
-    int r = uv_shutdown(&t->shutdown, &t->uv.stream, on_shutdown);
-    if (r < 0)
-        fail(t, r, "shut down");
+    if (!t->writing)
+        begin_shutdown(t);
 }
 
 static const struct stream_ops tcp_ops = {
@@ -263,6 +294,8 @@ new_stream(uv_loop_t *loop, bool is_tcp)
     else
         (void)uv_pipe_init(loop, &t->uv.pipe, 0);
     t->uv.handle.data = t;
+    buf_init_secret(&t->out, QUEUE_MAX);
+    buf_init_secret(&t->waiting, QUEUE_MAX);
     return t;
 }
 
@@ -275,7 +308,7 @@ discard(uv_handle_t *handle)
 int
 stream_from_fd(uv_loop_t *loop, int fd, struct stream **ret, struct error *err)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t size = sizeof addr;
     if (getsockname(fd, (struct sockaddr *)&addr, &size) < 0) {
         int sys = errno;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "wire/pack.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,12 +44,17 @@ send_open(struct channel *c)
 
 static void on_barrier_timeout(uv_timer_t *timer);
 
+bool
+channel_has_room(const struct sandbox *s)
+{
+    return s->channel_count < SANDBOX_CHANNELS_MAX;
+}
+
 struct channel *
 channel_new(struct sandbox *s, enum client_family family, bool primary, uint64_t message_max,
             const struct channel_client *client, void *user)
 {
-    if (s->channel_count >= SANDBOX_CHANNELS_MAX)
-        return NULL;
+    assert(channel_has_room(s));
     struct channel *c = xcalloc(1, sizeof *c);
     c->sandbox = s;
     c->number = s->next_channel++;

@@ -21,9 +21,10 @@ struct channel_client {
     void (*pause)(void *user, bool paused);
 };
 
-// The sandbox is running; primary is true for the connection that created it. message_max: most
-// bytes of a message to this client (protocol rule 15).
-// NULL: too many clients of this sandbox.
+// Whether the sandbox takes another client.
+bool channel_has_room(const struct sandbox *s);
+// The sandbox is running and has room; primary is true for the connection that created it.
+// message_max: most bytes of a message to this client (protocol rule 15).
 struct channel *channel_new(struct sandbox *s, enum client_family family, bool primary,
                             uint64_t message_max, const struct channel_client *client, void *user);
 // The client is gone. Ends a session sandbox if the channel was its primary.

@@ -5,6 +5,7 @@
 #include "sandbox/sandbox-internal.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "wire/pack.h"
 
@@ -14,14 +15,22 @@
 enum {
     GUEST_IN_MAX = 2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX),
     GUEST_ENV_MAX = 1024 * 1024,
+    // Clients that wait for the guest are not read from, so that their end is not seen either: a
+    // guest that reads nothing could live on without them.
+    GUEST_STALL_MS = 60 * 1000,
+    // What waits for a guest. Clients are held back far earlier, but credit and the like are not.
+    GUEST_QUEUE_MAX = 16 * 1024 * 1024,
 };
 
 static void
 pause_clients(struct sandbox *s, bool paused)
 {
-    if (!paused && !s->clients_paused)
+    if (!paused && s->paused_ms == 0)
         return;
-    s->clients_paused = paused;
+    if (!paused)
+        s->paused_ms = 0;
+    else if (s->paused_ms == 0)
+        s->paused_ms = clock_monotonic_ms();
     channels_pause(s, paused);
 }
 
@@ -39,6 +48,14 @@ guest_send(struct sandbox *s, const struct frame *f)
         explicit_bzero(buf_bytes(&out), buf_size(&out));
     if (r == 1)
         pause_clients(s, true);
+}
+
+void
+guest_check(struct sandbox *s, int64_t now_ms)
+{
+    bool stalled = s->paused_ms > 0 && now_ms - s->paused_ms > GUEST_STALL_MS;
+    if (s->guest != NULL && (stalled || stream_queued(s->guest) > GUEST_QUEUE_MAX))
+        sandbox_fault(s, "the guest does not read");
 }
 
 static int

@@ -49,7 +49,8 @@ free_sandbox(struct sandbox *s)
     free(s);
 }
 
-// The oldest stopped sandboxes leave the list; one whose client lingers stays a little longer.
+// The oldest stopped sandboxes leave the list; one whose client lingers stays a little longer. Only
+// from the tick: nobody who walks the list or is told of an end may lose a sandbox underneath.
 static void
 forget_old(struct manager *m)
 {
@@ -110,7 +111,6 @@ sandbox_gone(struct sandbox *s, const struct error *err)
     log_info("sandbox ended", "sandbox", s->id, "reason", end_names[s->end], "cpu_seconds", cpu,
              "memory_gib_seconds", memory);
     tell_creator(s, NULL, err);
-    forget_old(m);
     stopped_all(m);
 }
 
@@ -164,7 +164,10 @@ on_tick(uv_timer_t *timer)
             sandbox_end(s, SANDBOX_END_TIMEOUT);
         else if (s->state == SANDBOX_CREATING && monotonic >= s->create_deadline_ms)
             sandbox_fault(s, "making it took too long");
+        else
+            guest_check(s, monotonic);
     }
+    forget_old(m);
     // Timed sandboxes end on their second, not on ours.
     int64_t wait = MANAGER_TICK_MS;
     for (struct sandbox *s = m->first; s != NULL; s = s->next)

@@ -63,7 +63,7 @@ struct sandbox {
     struct stream *guest;
     struct buf guest_in;
     bool guest_hello;
-    bool clients_paused;
+    int64_t paused_ms; // monotonic: since when clients wait for the guest; 0: they do not
 
     struct channel *channels;
     size_t channel_count;
@@ -100,6 +100,7 @@ void guest_close(struct sandbox *s);
 int guest_add_env(struct sandbox *s, const char *name, const char *value, struct error *err);
 void guest_set_up(struct sandbox *s); // sends environment and trust store
 void guest_send(struct sandbox *s, const struct frame *f);
+void guest_check(struct sandbox *s, int64_t now_ms); // ends a sandbox whose guest does not read
 
 // channel.c, envelope.c
 void channel_frame(struct channel *c, const struct frame *f);

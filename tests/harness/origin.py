@@ -4,9 +4,12 @@ first byte, and records all that it received after decryption.
 
 Paths: /echo (JSON of the request), /headers (the head as text), /slow?ms=N, /chunked?n=N, /big?n=N,
 /status/NNN, /redirect?to=URL, /sse?n=N&ms=N, /until-close, /sha256 (of the body), /early (answers
-before it reads the body), /reset (closes without an answer); anything else answers "ok".
+before it reads the body), /reset (closes without an answer). Of what the header x-key brought: /pieces?size=N
+sends it back in chunks of N bytes, /encoded?as=base64|hex|percent|basic encoded, and /stored what came last
+on any connection. Anything else answers "ok".
 """
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -18,6 +21,13 @@ import time
 import urllib.parse
 
 TLS_HANDSHAKE = 0x16
+
+ENCODINGS = {
+    "base64": base64.b64encode,
+    "hex": lambda value: value.hex().encode(),
+    "percent": lambda value: b"".join(b"%%%02X" % c for c in value),
+    "basic": lambda value: b"Basic " + base64.b64encode(b"user:" + value),
+}
 
 
 @dataclasses.dataclass
@@ -104,6 +114,7 @@ class Origin:
         self.connections: list[Connection] = []
         self._raw_greeting = raw_greeting
         self._context = None
+        self._stored = b""
         self._lock = threading.Lock()
         self._live: set[socket.socket] = set()
         if cert is not None:
@@ -254,6 +265,7 @@ class Origin:
         url = urllib.parse.urlsplit(request.target)
         query = {k: v[-1] for k, v in urllib.parse.parse_qs(url.query).items()}
         path = url.path
+        self._stored = (request.header("x-key") or "").encode() or self._stored
         if path == "/echo":
             text = json.dumps({
                 "method": request.method, "target": request.target, "headers": request.headers,
@@ -285,6 +297,14 @@ class Origin:
             return False
         elif path == "/sha256":
             return self._plain(sock, request, hashlib.sha256(request.body).hexdigest().encode())
+        elif path == "/pieces":
+            text = b"before " + request.header("x-key").encode() + b" after"
+            size = int(query["size"])
+            return self._chunked(sock, [text[n:n + size] for n in range(0, len(text), size)], 0.001)
+        elif path == "/encoded":
+            return self._plain(sock, request, ENCODINGS[query["as"]](request.header("x-key").encode()))
+        elif path == "/stored":
+            return self._plain(sock, request, self._stored)
         elif path == "/reset":
             return False
         return self._plain(sock, request, b"ok")

@@ -160,6 +160,12 @@ sandbox_usage(struct sandbox *s)
     return (struct sandbox_usage){1.5, 0.25, 1048576};
 }
 
+bool
+channel_has_room(const struct sandbox *s)
+{
+    return json_object_get(s->labels, "crowded") == NULL;
+}
+
 struct channel *
 channel_new(struct sandbox *s, enum client_family family, bool primary, uint64_t message_max,
             const struct channel_client *client, void *user)
