@@ -8,7 +8,7 @@ CACHE ?= $(or $(CASEMATE_CACHE),/var/cache/casemate)
 # The system's own tools first: a python3 or meson of the user's may lack modules that these need.
 export PATH := /usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 
-ASAN_OPTIONS ?= detect_leaks=1:abort_on_error=0:strict_string_checks=1
+ASAN_OPTIONS ?= detect_leaks=1
 UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 SOAK_SECONDS ?= 3600
 

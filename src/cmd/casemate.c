@@ -30,8 +30,11 @@ usage_error(struct error *err)
 static void
 print_plain(const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++)
-        (void)putchar(*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0) ? '?' : *p);
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        (void)putchar(*p < 0x20 || *p == 0x7f || c1 ? '?' : *p);
+        p += c1;
+    }
 }
 
 static const char *

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events of the egress workers: the CA of a new sandbox, and the audit trail, appended to one file
-// as one JSON object a line with the sandbox's id in front. When the file does not take a line,
+// as one JSON object a line. The sandbox's id is put behind what the worker wrote: of two members
+// of one name JSON readers keep the last, so a worker that was taken over cannot speak for another
+// sandbox. When the file does not take a line,
 // reading stops, the worker's socket fills up, and the worker refuses new connections: nothing goes
 // unaudited.
 #include "sandbox/sandbox-internal.h"
@@ -31,15 +33,16 @@ audit_log_open(struct manager *m, struct error *err)
     return 0;
 }
 
-// One JSON object on one line, not empty: "{" and at least one member.
+// One JSON object on one line, not empty: "{" and at least one member, and "}" as the last byte.
 static bool
 is_event(const uint8_t *text, size_t size)
 {
     struct json_scan scan;
     json_scan_init(&scan);
     return size > 2 && size <= EVENT_AUDIT_MAX && text[0] == '{' && text[1] == '"' &&
-           memchr(text, '\n', size) == NULL && memchr(text, '\r', size) == NULL &&
-           json_scan_feed(&scan, text, size) && json_scan_complete(&scan);
+           text[size - 1] == '}' && memchr(text, '\n', size) == NULL &&
+           memchr(text, '\r', size) == NULL && json_scan_feed(&scan, text, size) &&
+           json_scan_complete(&scan);
 }
 
 static int
@@ -47,9 +50,8 @@ write_event(struct sandbox *s, const uint8_t *text, size_t size)
 {
     cleanup_buf struct buf line;
     buf_init(&line, EVENT_AUDIT_MAX + 64);
-    (void)buf_append_fmt(&line, "{\"sandbox\":\"%s\",", s->id);
-    (void)buf_append(&line, text + 1, size - 1);
-    (void)buf_append(&line, "\n", 1);
+    (void)buf_append(&line, text, size - 1);
+    (void)buf_append_fmt(&line, ",\"sandbox\":\"%s\"}\n", s->id);
     int r = fd_write_all(s->manager->audit_fd, buf_bytes(&line), buf_size(&line));
     if (r < 0) {
         log_error("audit file does not take a line: new connections are refused", "sandbox", s->id,

@@ -78,6 +78,10 @@ void
 envelope_answer_closing(struct channel *c)
 {
     size_t at = 0;
+    // A message that the guest has begun will never be whole. Ended here it is no JSON, which fails
+    // the client's pending calls; left open, they would wait for ever behind it.
+    if (c->open_result != NULL)
+        send_text(c, "", 0, false, true);
     for (struct call *call; (call = map_next(&c->calls, &at, NULL)) != NULL;) {
         if (call == c->open_result)
             continue;
@@ -87,8 +91,7 @@ envelope_answer_closing(struct channel *c)
         (void)buf_append(&text, call->id, call->id_size);
         (void)buf_append_str(
             &text, ",\"error\":{\"code\":1,\"message\":\"WebSocket connection closed\"}}");
-        if (c->open_result == NULL)
-            send_whole(c, &text);
+        send_whole(c, &text);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "wire/pack.h"
 
 #include <string.h>
@@ -15,6 +16,10 @@
 enum {
     GUEST_IN_MAX = 2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX),
     GUEST_ENV_MAX = 1024 * 1024,
+    // A tiny frame may cost a message to a client: a flood of them must not hold up the other
+    // sandboxes, so the guest's turn is over after so many, and the next one comes after a rest.
+    GUEST_TURN_FRAMES = 256,
+    GUEST_REST_MS = 1,
     // Clients that wait for the guest are not read from, so that their end is not seen either: a
     // guest that reads nothing could live on without them.
     GUEST_STALL_MS = 60 * 1000,
@@ -90,30 +95,49 @@ take_frame(struct sandbox *s, const struct frame *f)
         sandbox_fault(s, "the guest wrote to a channel that never was");
 }
 
+// Returns false if frames are left for the next turn.
+static bool
+take_turn(struct sandbox *s)
+{
+    for (unsigned n = 0; n < GUEST_TURN_FRAMES; n++) {
+        struct frame f;
+        size_t used = 0;
+        enum frame_status status = frame_decode(&s->guest_in, &f, &used);
+        if (status == FRAME_STATUS_MORE)
+            return true;
+        if (status == FRAME_STATUS_BAD)
+            sandbox_fault(s, "the guest sent what is no frame");
+        else
+            take_frame(s, &f);
+        if (s->guest == NULL)
+            return true;
+        buf_consume(&s->guest_in, used);
+    }
+    return false;
+}
+
+static void
+on_rest_over(uv_timer_t *timer)
+{
+    struct sandbox *s = timer->data;
+    if (!take_turn(s))
+        (void)uv_timer_start(timer, on_rest_over, GUEST_REST_MS, 0);
+    else if (s->guest != NULL)
+        stream_read_start(s->guest);
+}
+
 static void
 on_guest_data(void *user, const uint8_t *data, size_t size)
 {
     struct sandbox *s = user;
-    while (size > 0 && s->guest != NULL) {
-        size_t room = GUEST_IN_MAX - buf_size(&s->guest_in);
-        size_t n = size < room ? size : room;
-        (void)buf_append(&s->guest_in, data, n);
-        data += n;
-        size -= n;
-        struct frame f;
-        size_t used;
-        enum frame_status status;
-        while (s->guest != NULL &&
-               (status = frame_decode(&s->guest_in, &f, &used)) != FRAME_STATUS_MORE) {
-            if (status == FRAME_STATUS_BAD) {
-                sandbox_fault(s, "the guest sent what is no frame");
-                return;
-            }
-            take_frame(s, &f);
-            if (s->guest != NULL)
-                buf_consume(&s->guest_in, used);
-        }
+    if (buf_append(&s->guest_in, data, size) < 0) {
+        sandbox_fault(s, "out of memory for what the guest sent");
+        return;
     }
+    if (take_turn(s))
+        return;
+    stream_read_stop(s->guest);
+    (void)uv_timer_start(s->guest_rest, on_rest_over, GUEST_REST_MS, 0);
 }
 
 static void
@@ -163,14 +187,25 @@ guest_open(struct sandbox *s, struct error *err)
     buf_init(&s->guest_in, GUEST_IN_MAX);
     if (stream_from_fd(s->manager->loop, pair[0], &s->guest, err) < 0)
         return -1;
+    s->guest_rest = xcalloc(1, sizeof *s->guest_rest);
+    (void)uv_timer_init(s->manager->loop, s->guest_rest);
+    s->guest_rest->data = s;
     stream_set_user(s->guest, &guest_events, s);
     stream_read_start(s->guest);
     return 0;
 }
 
+static void
+free_handle(uv_handle_t *handle)
+{
+    free(handle);
+}
+
 void
 guest_close(struct sandbox *s)
 {
+    if (s->guest_rest != NULL)
+        uv_close((uv_handle_t *)TAKE_PTR(s->guest_rest), free_handle);
     if (s->guest != NULL) {
         stream_set_user(s->guest, &orphan_events, NULL);
         stream_close(TAKE_PTR(s->guest));

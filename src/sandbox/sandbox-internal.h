@@ -62,6 +62,7 @@ struct sandbox {
     bool destroy_sent;
     struct stream *guest;
     struct buf guest_in;
+    uv_timer_t *guest_rest; // runs while frames wait in guest_in for the guest's next turn
     bool guest_hello;
     int64_t paused_ms; // monotonic: since when clients wait for the guest; 0: they do not
 

@@ -4,13 +4,15 @@
 #include "unit.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fd.h"
-#include "sandbox/channel.h"
+#include "sandbox/sandbox-internal.h"
 #include "wire/events.h"
 #include "wire/launch.h"
 #include "wire/pack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -651,17 +653,181 @@ python_is_answered_before_the_close(void **state)
     close_client(&c);
 }
 
+static void
+python_is_answered_behind_a_broken_result(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    struct client c;
+    open_client(b, &c, 0, CLIENT_PYTHON);
+    receive(&c, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"readTextFile\"}");
+    struct frame f = next_frame(b, g);
+    receive(&c, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"envGet\"}");
+    send_frame(b, g, result(f.channel, f.number, FRAME_IS_OK | FRAME_MORE, TEXT("\0\"ab")));
+    sandbox_end(g->sandbox, SANDBOX_END_TIMEOUT);
+    expect_text(&c, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"ok\":\"ab\n"
+                    "{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":1,\"message\":\"WebSocket "
+                    "connection closed\"}}\n");
+    assert_int_equal(c.closed, 1001);
+    close_client(&c);
+}
+
+static void
+a_sandbox_takes_only_so_many_clients(void **state)
+{
+    struct bench *b = *state;
+    static struct client clients[SANDBOX_CHANNELS_MAX];
+    for (size_t i = 0; i < ARRAY_SIZE(clients); i++) {
+        assert_true(channel_has_room(b->guests[0].sandbox));
+        open_client(b, &clients[i], 0, CLIENT_JAVASCRIPT);
+    }
+    assert_false(channel_has_room(b->guests[0].sandbox));
+    assert_true(channel_has_room(b->guests[1].sandbox));
+    for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+        close_client(&clients[i]);
+    assert_true(channel_has_room(b->guests[0].sandbox));
+}
+
+static void
+a_guest_that_does_not_read_is_ended(void **state)
+{
+    struct bench *b = *state;
+    struct sandbox *s = b->guests[0].sandbox;
+    static char text[FRAME_PAYLOAD_MAX];
+    struct client c;
+    open_client(b, &c, 0, CLIENT_JAVASCRIPT);
+    memset(text, ' ', sizeof text);
+    for (int i = 0; i < 100 && !c.paused; i++)
+        channel_receive(c.channel, text, sizeof text, false);
+    assert_true(c.paused);
+    int64_t now = clock_monotonic_ms();
+    guest_check(s, now + 59 * 1000);
+    assert_int_equal(c.closed, 0);
+    guest_check(s, now + 61 * 1000);
+    assert_int_equal(c.closed, 1011);
+    assert_int_equal(sandbox_state(s), SANDBOX_STOPPING);
+    close_client(&c);
+}
+
+static void
+a_guest_that_reads_again_is_not(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    static char text[FRAME_PAYLOAD_MAX];
+    struct client c;
+    open_client(b, &c, 0, CLIENT_JAVASCRIPT);
+    memset(text, ' ', sizeof text);
+    for (int i = 0; i < 100 && !c.paused; i++)
+        channel_receive(c.channel, text, sizeof text, false);
+    assert_true(c.paused);
+    while (next_frame(b, g).kind == FRAME_MESSAGE)
+        ;
+    assert_false(c.paused);
+    guest_check(g->sandbox, clock_monotonic_ms() + 3600 * 1000);
+    assert_int_equal(c.closed, 0);
+    close_client(&c);
+}
+
+// Protocol rule 8: it would end the client's process.
+static void
+an_empty_chunk_never_reaches_the_client(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    struct client c;
+    open_client(b, &c, 0, CLIENT_JAVASCRIPT);
+    receive(&c, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"walk\"}");
+    struct frame f = next_frame(b, g);
+    send_frame(b, g, result(f.channel, f.number, FRAME_IS_OK, TEXT("\1\1\0\0\0{}")));
+    send_frame(b, g, (struct frame){.kind = FRAME_STREAM_START, .channel = 1, .number = 1});
+    buf_clear(&c.text);
+    send_frame(b, g, (struct frame){.kind = FRAME_STREAM_DATA, .channel = 1, .number = 1});
+    assert_int_equal(buf_size(&c.text), 0);
+    assert_int_equal(c.closed, 1011);
+    close_client(&c);
+}
+
+// One write of many frames: they come in turns, in order, and none is lost.
+static void
+a_flood_of_frames_comes_in_turns(void **state)
+{
+    enum { FRAMES = 2000 };
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    struct client c;
+    cleanup_buf struct buf out;
+    buf_init(&out, 1024 * 1024);
+    open_client(b, &c, 0, CLIENT_JAVASCRIPT);
+    receive(&c, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"envGet\"}");
+    struct frame f = next_frame(b, g);
+    struct frame piece = result(f.channel, f.number, FRAME_IS_OK | FRAME_MORE, TEXT("\0\""));
+    for (int i = 0; i < FRAMES; i++) {
+        assert_int_equal(frame_encode(&out, &piece), 0);
+        piece = result(f.channel, f.number, FRAME_MORE, i % 2 == 0 ? "a" : "b", 1);
+    }
+    piece = result(f.channel, f.number, 0, TEXT("\""));
+    assert_int_equal(frame_encode(&out, &piece), 0);
+    assert_int_equal(fd_write_all(g->fd, buf_bytes(&out), buf_size(&out)), 0);
+    (void)uv_run(&b->loop, UV_RUN_NOWAIT);
+    assert_in_range(buf_size(&c.text), 1, FRAMES / 2);
+    for (int i = 0; i < 1000 && (buf_size(&c.text) == 0 || c.text.data[c.text.tail - 1] != '\n');
+         i++)
+        (void)uv_run(&b->loop, UV_RUN_ONCE);
+    const char *text = strstr((char *)buf_bytes(&c.text), "\"ok\":\"");
+    assert_non_null(text);
+    text += strlen("\"ok\":\"");
+    for (int i = 0; i < FRAMES - 1; i++)
+        assert_int_equal(text[i], i % 2 == 0 ? 'a' : 'b');
+    assert_memory_equal(text + FRAMES - 1, "\"}}\n", 4);
+    assert_int_equal(c.closed, 0);
+    close_client(&c);
+}
+
+// A worker that was taken over must not write events of another sandbox into the audit.
+static void
+an_event_is_of_its_own_sandbox(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    char text[512] = {0};
+    const char forged[] = "\x02{\"verdict\":\"deny\",\"sandbox\":\"sbx_ord_forged\"}";
+    assert_int_equal(fd_send_msg(g->events, forged, sizeof forged - 1, NULL, 0), 0);
+    turn(b);
+    cleanup_fd int fd = open(b->audit, O_RDONLY | O_CLOEXEC);
+    assert_true(read(fd, text, sizeof text - 1) > 0);
+    json_t *event = json_loads(text, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(event, "sandbox")), g->id);
+    json_decref(event);
+    const char open_end[] = "\x02{\"verdict\":\"deny\"} ";
+    assert_int_equal(fd_send_msg(g->events, open_end, sizeof open_end - 1, NULL, 0), 0);
+    turn(b);
+    assert_int_equal(sandbox_end_reason(g->sandbox), SANDBOX_END_FAULT);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_call_travels_and_is_answered),     TEST(a_long_answer_is_passed_on_in_pieces),
-        TEST(stream_ids_are_the_daemons),         TEST(a_hostile_guest_reaches_no_other_stream),
-        TEST(every_breach_ends_the_sandbox),      TEST(credit_is_kept),
-        TEST(bad_messages_close_the_client_only), TEST(ping_is_answered_in_any_pieces),
-        TEST(barriers_wait_for_the_pong),         TEST(python_is_answered_before_the_close),
+        TEST(a_call_travels_and_is_answered),
+        TEST(a_long_answer_is_passed_on_in_pieces),
+        TEST(stream_ids_are_the_daemons),
+        TEST(a_hostile_guest_reaches_no_other_stream),
+        TEST(every_breach_ends_the_sandbox),
+        TEST(credit_is_kept),
+        TEST(bad_messages_close_the_client_only),
+        TEST(ping_is_answered_in_any_pieces),
+        TEST(barriers_wait_for_the_pong),
+        TEST(python_is_answered_before_the_close),
+        TEST(python_is_answered_behind_a_broken_result),
+        TEST(a_sandbox_takes_only_so_many_clients),
+        TEST(a_guest_that_does_not_read_is_ended),
+        TEST(a_guest_that_reads_again_is_not),
+        TEST(an_empty_chunk_never_reaches_the_client),
+        TEST(a_flood_of_frames_comes_in_turns),
+        TEST(an_event_is_of_its_own_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
