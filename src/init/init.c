@@ -106,11 +106,14 @@ init_main(void)
     if (chdir("/") < 0)
         return 2;
 
-    struct init in = {.loop = loop_new()};
+    // All of it lives as long as the sandbox.
+    static struct init in;
+    static struct guest guest;
+    in.loop = loop_new();
     struct env env cleanup_env;
     env_init(&env);
     env_set_defaults(&env);
-    struct guest guest = {
+    guest = (struct guest){
         .loop = in.loop,
         .env = &env,
         .processes = processes_new(in.loop, CONTROL_MEMORY_EVENTS),

@@ -13,6 +13,8 @@ import urllib.request
 from harness import leaks
 from harness.audit import Audit
 
+SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error: ", "Assertion `")
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -117,7 +119,15 @@ class Instance:
         return self.start()
 
     def __exit__(self, *_) -> None:
-        self.stop()
+        code = self.stop()
+        assert code == 0, f"casemated ended with {code}:\n{self.log_tail()}"
+        self.check_log()
+
+    def check_log(self) -> None:
+        """Every program of the instance writes there; what a sanitizer found is told there, too."""
+        text = self.log_file.read_text(errors="replace")
+        found = [at for mark in SANITIZER_MARKS if (at := text.find(mark)) >= 0]
+        assert not found, text[min(found):][:4000]
 
     @property
     def pid(self) -> int:
