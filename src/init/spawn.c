@@ -3,8 +3,8 @@
 // it, and would stop init with it. init is small, so copying its page tables is cheap.
 #include "init/spawn.h"
 
-#include "base/cleanup.h"
 #include "init/identity.h"
+#include "wire/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,6 @@ enum { REPORT_FD = 3 };
 static const char DEFAULT_PATH[] = "/usr/local/bin:/usr/bin:/bin";
 
 static struct rlimit child_files; // RLIMIT_NOFILE as init found it
-static bool init_is_oom_protected;
 
 void
 spawn_init(void)
@@ -30,10 +29,6 @@ spawn_init(void)
         struct rlimit own = {.rlim_cur = child_files.rlim_max, .rlim_max = child_files.rlim_max};
         (void)setrlimit(RLIMIT_NOFILE, &own);
     }
-    char score[16] = "";
-    cleanup_fd int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, score, sizeof score - 1) > 0)
-        init_is_oom_protected = score[0] == '-';
 }
 
 static void __attribute__((noreturn)) child_fail(enum spawn_stage stage, int sys)
@@ -68,12 +63,14 @@ child_set_signals(void)
 }
 
 static void
-child_unprotect(void)
+child_offer_to_oom(void)
 {
-    int fd = init_is_oom_protected ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
+    char score[16];
+    int size = snprintf(score, sizeof score, "%d", CONTROL_CHILD_OOM_SCORE);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return;
-    ssize_t ignored = write(fd, "0", 1);
+    ssize_t ignored = write(fd, score, (size_t)size);
     (void)ignored;
     (void)close(fd);
 }
@@ -114,7 +111,7 @@ static void __attribute__((noreturn)) child_run(const struct spawn_plan *plan, i
 {
     child_set_fds(plan, report);
     (void)setsid();
-    child_unprotect();
+    child_offer_to_oom();
     (void)setrlimit(RLIMIT_NOFILE, &child_files);
     identity_become_app();
     if (chdir(plan->cwd) < 0)

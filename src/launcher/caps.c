@@ -13,17 +13,19 @@
 
 // Why each stays with the launcher:
 static const int launcher_caps[] = {
-    CAP_SYS_ADMIN,    // namespaces, mounts, loop devices, cgroups, loading the capture program
-    CAP_NET_ADMIN,    // attaching the capture program; addresses and routes of a sandbox
-    CAP_SETUID,       // maps of ids; the worker's user
-    CAP_SETGID,       //
-    CAP_DAC_OVERRIDE, // a state directory that belongs to the daemon's user
-    CAP_CHOWN,        // mkfs.ext4 copies owners
-    CAP_FOWNER,       //
-    CAP_KILL,         // workers and sandboxes run as other users
-    CAP_SYS_PTRACE,   // opening the namespaces of a child that cannot be dumped
-    CAP_SYS_RESOURCE, // raising limits on descriptors
-    CAP_SETPCAP,      // dropping capabilities from bounding sets
+    CAP_SYS_ADMIN,        // namespaces, mounts, loop devices, cgroups, loading the capture program
+    CAP_NET_ADMIN,        // attaching the capture program; addresses and routes of a sandbox
+    CAP_NET_BIND_SERVICE, // the worker's sockets
+    CAP_SETUID,           // maps of ids; the worker's user
+    CAP_SETGID,           //
+    CAP_DAC_OVERRIDE,     // a state directory that belongs to the daemon's user
+    CAP_MKNOD,            // the device nodes of a sandbox
+    CAP_CHOWN,            // mkfs.ext4 copies owners
+    CAP_FOWNER,           //
+    CAP_KILL,             // workers and sandboxes run as other users
+    CAP_SYS_PTRACE,       // opening the namespaces of a child that cannot be dumped
+    CAP_SYS_RESOURCE,     // raising limits on descriptors
+    CAP_SETPCAP,          // dropping capabilities from bounding sets
 };
 
 static const int sandbox_caps[] = {
@@ -89,6 +91,17 @@ caps_reduce_launcher(struct error *err)
         data[i].effective = data[i].permitted;
         data[i].inheritable = 0;
     }
+    return set(data, err);
+}
+
+int
+caps_raise(struct error *err)
+{
+    struct __user_cap_data_struct data[2] = {0};
+    if (get(data, err) < 0)
+        return -1;
+    data[0].effective = data[0].permitted;
+    data[1].effective = data[1].permitted;
     return set(data, err);
 }
 

@@ -6,6 +6,8 @@
 
 // Launcher, at start-up: keeps only what building and destroying take.
 int caps_reduce_launcher(struct error *err);
+// Puts every permitted capability into effect: after a change of the effective user from root.
+int caps_raise(struct error *err);
 // Sandbox, before its init is executed: reduces the bounding set to what a package manager, sudo
 // and a server need inside their own namespaces, and clears the inheritable and ambient sets. The
 // full set within the user namespace stays until execve(2).

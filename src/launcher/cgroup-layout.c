@@ -230,6 +230,21 @@ cgroup_layout_has_v1(const struct cgroup_layout *layout)
     return false;
 }
 
+void
+cgroup_layout_kill(const struct cgroup_layout *layout)
+{
+    char path[CGROUP_PATH_MAX * 2];
+    instance_path(layout, layout->v2, path, sizeof path);
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (ident_is_sandbox(entry->d_name, strlen(entry->d_name)))
+            cgroup_kill(layout, entry->d_name);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+}
+
 static int
 sweep_one(const struct cgroup_layout *layout, const char *id, struct error *err)
 {

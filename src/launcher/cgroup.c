@@ -15,7 +15,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CPU_PERIOD_USEC = 100000, STAT_MAX = 4096 };
+enum {
+    CPU_PERIOD_USEC = 100000,
+    STAT_MAX = 4096,
+    // Share of the memory limit that socket buffers may take in addition, on version 1.
+    SOCKET_SHARE = 4,
+};
 
 static void
 group_path(const struct cgroup_layout *layout, const char *root, const char *id, char *out,
@@ -47,11 +52,22 @@ struct limit_file {
     bool optional; // only where the kernel has it (swap accounting may be off)
 };
 
-enum limit_value { LIMIT_MEMORY, LIMIT_SWAP, LIMIT_CPU_PERIOD, LIMIT_CPU, LIMIT_PIDS, LIMIT_MAX };
+enum limit_value {
+    LIMIT_MEMORY,
+    LIMIT_SWAP,
+    LIMIT_SOCKETS,
+    LIMIT_CPU_PERIOD,
+    LIMIT_CPU,
+    LIMIT_PIDS,
+    LIMIT_MAX
+};
 
 static const struct limit_file limit_files[] = {
     [LIMIT_MEMORY] = {CGROUP_MEMORY, "memory.max", "memory.limit_in_bytes", false},
     [LIMIT_SWAP] = {CGROUP_MEMORY, "memory.swap.max", "memory.memsw.limit_in_bytes", true},
+    // Version 1 does not count socket buffers until this is set: a sandbox could fill tcp_mem and
+    // udp_mem, gigabytes that are the whole host's, with connections to itself.
+    [LIMIT_SOCKETS] = {CGROUP_MEMORY, NULL, "memory.kmem.tcp.limit_in_bytes", true},
     [LIMIT_CPU_PERIOD] = {CGROUP_CPU, NULL, "cpu.cfs_period_us", false},
     [LIMIT_CPU] = {CGROUP_CPU, "cpu.max", "cpu.cfs_quota_us", false},
     [LIMIT_PIDS] = {CGROUP_PIDS, "pids.max", "pids.max", false},
@@ -70,6 +86,9 @@ format_limit(enum limit_value value, bool v1, const struct cgroup_limits *limits
         break;
     case LIMIT_SWAP: // version 1 limits memory and swap together, version 2 swap alone
         (void)snprintf(out, capacity, "%" PRIu64, v1 ? memory : 0);
+        break;
+    case LIMIT_SOCKETS:
+        (void)snprintf(out, capacity, "%" PRIu64, memory / SOCKET_SHARE);
         break;
     case LIMIT_CPU_PERIOD:
         (void)snprintf(out, capacity, "%d", CPU_PERIOD_USEC);

@@ -42,6 +42,8 @@ bool cgroup_controllers_has(const char *text, const char *name);
 int cgroup_layout_init(struct cgroup_layout *layout, const char *instance, struct error *err);
 // "v2" or "v2, v1: memory cpu"
 void cgroup_layout_describe(const struct cgroup_layout *layout, char *out, size_t capacity);
+// Kills every process of every sandbox, and waits for nothing.
+void cgroup_layout_kill(const struct cgroup_layout *layout);
 // Kills and removes what an earlier run left; how many groups that were goes to *ret_count.
 int cgroup_layout_sweep(const struct cgroup_layout *layout, unsigned *ret_count, struct error *err);
 void cgroup_layout_remove(const struct cgroup_layout *layout);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -97,7 +98,7 @@ disk_check_space(const struct disk_store *store, struct error *err)
 
 // In a child: mkfs.ext4 over descriptors, so that no path can be swapped under it.
 static _Noreturn void
-exec_mkfs(int image_fd, int skeleton_fd)
+exec_mkfs(pid_t parent, int image_fd, int skeleton_fd)
 {
     char image[32];
     char skeleton[32];
@@ -112,6 +113,8 @@ exec_mkfs(int image_fd, int skeleton_fd)
         "root_owner=0:0,lazy_itable_init=1,packed_meta_blocks=1,nodiscard", "-d", skeleton, image,
         NULL};
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+        _exit(127);
     if (fcntl(image_fd, F_SETFD, 0) == 0 && fcntl(skeleton_fd, F_SETFD, 0) == 0)
         (void)execve("/sbin/mkfs.ext4", (char *const *)(uintptr_t)argv, environment);
     _exit(127);
@@ -120,11 +123,12 @@ exec_mkfs(int image_fd, int skeleton_fd)
 static int
 run_mkfs(int image_fd, int skeleton_fd, struct error *err)
 {
+    pid_t parent = getpid();
     pid_t pid = fork();
     if (pid < 0)
         return error_set_errno(err, errno, "start mkfs.ext4");
     if (pid == 0)
-        exec_mkfs(image_fd, skeleton_fd);
+        exec_mkfs(parent, image_fd, skeleton_fd);
     int status;
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR)

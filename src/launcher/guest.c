@@ -17,13 +17,14 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { GO_FDS = 2, FDS_ABOVE = 64, STACK_SOFT = 8 * 1024 * 1024 };
+enum { GO_FDS = 3, FDS_ABOVE = 64, STACK_SOFT = 8 * 1024 * 1024 };
 enum { NOFILE_SOFT = 65536, NOFILE_HARD = 1048576 };
 
 // Spreads n CPUs from first on over those that the launcher itself may use.
@@ -95,8 +96,9 @@ become_root_inside(struct error *err)
     return 0;
 }
 
-// Dies with the launcher from here on. Had it died before, the far end of the control socket, which
-// only it holds, would be closed.
+// Dies with the launcher until init first changes its user; from then on the watchdog sees to that.
+// Had the launcher died before, the far end of the control socket, which only it holds, would be
+// closed.
 static int
 tie_to_launcher(const struct guest_plan *plan, struct error *err)
 {
@@ -119,6 +121,7 @@ receive_go(int sync, struct rootfs_plan *ret, struct error *err)
         return error_set(err, ERR_INTERNAL, "the build was abandoned");
     ret->base_fd = fds[0];
     ret->disk_fd = fds[1];
+    ret->devices_fd = fds[2];
     return 0;
 }
 
@@ -187,6 +190,46 @@ run_child(const struct guest_plan *plan, int sync)
     _exit(1);
 }
 
+// The effective user owns the namespaces that are made. Capabilities stay in effect.
+static int
+set_effective_user(uid_t uid, struct error *err)
+{
+    if (setresuid((uid_t)-1, uid, (uid_t)-1) < 0)
+        return error_set_errno(err, errno, "change the effective user");
+    return caps_raise(err);
+}
+
+// A change of user makes the kernel forget it.
+static int
+renew_tie(pid_t launcher, struct error *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return error_set_errno(err, errno, "ask to die with the launcher");
+    return getppid() == launcher ? 0 : error_set(err, ERR_INTERNAL, "the launcher is gone");
+}
+
+static pid_t
+clone_owned(const struct guest_plan *plan, int cgroup_fd, int *ret_pidfd, struct error *err)
+{
+    struct clone_args args = {
+        .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC |
+                 CLONE_NEWUTS | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND |
+                 CLONE_INTO_CGROUP,
+        .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+        .cgroup = (uint64_t)cgroup_fd,
+    };
+    if (set_effective_user(plan->owner, err) < 0)
+        return -1;
+    pid_t pid = sys_clone3(&args);
+    if (pid == 0)
+        return 0;
+    if (pid < 0)
+        (void)error_set_errno(err, errno, "clone the sandbox");
+    else if (set_effective_user(0, err) == 0 && renew_tie(plan->launcher, err) == 0)
+        return pid;
+    return -1; // the job fails, and the child, if there is one, ends with it
+}
+
 int
 guest_start(struct guest *ret, const struct guest_plan *plan, int cgroup_fd, struct error *err)
 {
@@ -197,16 +240,9 @@ guest_start(struct guest *ret, const struct guest_plan *plan, int cgroup_fd, str
     cleanup_fd int ours = pair[0];
     cleanup_fd int theirs = pair[1];
     int pidfd = -1;
-    struct clone_args args = {
-        .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC |
-                 CLONE_NEWUTS | CLONE_PARENT | CLONE_PIDFD | CLONE_CLEAR_SIGHAND |
-                 CLONE_INTO_CGROUP,
-        .pidfd = (uint64_t)(uintptr_t)&pidfd,
-        .cgroup = (uint64_t)cgroup_fd,
-    };
-    pid_t pid = sys_clone3(&args);
+    pid_t pid = clone_owned(plan, cgroup_fd, &pidfd, err);
     if (pid < 0)
-        return error_set_errno(err, errno, "clone the sandbox");
+        return -1;
     if (pid == 0) {
         (void)close(ours);
         run_child(plan, theirs);
@@ -216,9 +252,20 @@ guest_start(struct guest *ret, const struct guest_plan *plan, int cgroup_fd, str
 }
 
 int
-guest_go(const struct guest *g, int base_fd, int disk_fd, struct error *err)
+guest_offer_to_oom(const struct guest *g, struct error *err)
 {
-    const int fds[GO_FDS] = {base_fd, disk_fd};
+    char path[64];
+    char text[16];
+    (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)g->pid);
+    (void)snprintf(text, sizeof text, "%d", CONTROL_INIT_OOM_SCORE);
+    int r = fd_write_file(path, text);
+    return r < 0 ? error_set_errno(err, -r, "set oom_score_adj") : 0;
+}
+
+int
+guest_go(const struct guest *g, int base_fd, int disk_fd, int devices_fd, struct error *err)
+{
+    const int fds[GO_FDS] = {base_fd, disk_fd, devices_fd};
     int r = fd_send_msg(g->sync, "g", 1, fds, GO_FDS);
     return r < 0 ? error_set_errno(err, -r, "let the sandbox go on") : 0;
 }

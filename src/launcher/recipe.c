@@ -33,6 +33,7 @@
 #include "launcher/job.h"
 #include "launcher/mounts.h"
 #include "launcher/network.h"
+#include "launcher/rootfs.h"
 #include "launcher/worker.h"
 #include "wire/launch.h"
 
@@ -171,6 +172,8 @@ clone_guest(struct build *b, struct error *err)
     const struct recipe *r = b->recipe;
     const struct guest_plan plan = {
         .shop = r->shop,
+        .launcher = r->launcher,
+        .owner = r->first_id,
         .id = r->id,
         .memory_mib = r->memory_mib,
         .cpus = (r->cpu_millis + 999) / 1000,
@@ -182,7 +185,8 @@ clone_guest(struct build *b, struct error *err)
         return -1;
     const struct job_report started = {.step = JOB_INIT_STARTED};
     if (job_send(b->report, &started, &b->guest.pidfd, 1, err) < 0 ||
-        ids_write_maps(b->guest.pid, r->first_id, err) < 0)
+        ids_write_maps(b->guest.pid, r->first_id, err) < 0 ||
+        guest_offer_to_oom(&b->guest, err) < 0)
         return -1;
     b->userns_fd = open_namespace(b->guest.pid, "user", err);
     if (b->userns_fd < 0)
@@ -242,12 +246,13 @@ await_disk(struct build *b, int *ret_disk, struct error *err)
     return job_send(b->report, &attached, NULL, 0, err);
 }
 
-// Its layers' mounts, shown through the sandbox's map of ids.
+// Its mounts; the layers' are shown through the sandbox's map of ids.
 static int
 hand_over_root(struct build *b, struct error *err)
 {
     cleanup_fd int disk = -1;
-    if (await_disk(b, &disk, err) < 0)
+    cleanup_fd int devices = rootfs_make_devices(err);
+    if (devices < 0 || await_disk(b, &disk, err) < 0)
         return -1;
     lap(&b->timings, "disk");
     cleanup_fd int base = mounts_clone(b->recipe->shop->base_fd, "", err);
@@ -255,7 +260,7 @@ hand_over_root(struct build *b, struct error *err)
         mounts_set_idmap(disk, b->userns_fd, err) < 0)
         return -1;
     lap(&b->timings, "idmap");
-    return guest_go(&b->guest, base, disk, err);
+    return guest_go(&b->guest, base, disk, devices, err);
 }
 
 static int

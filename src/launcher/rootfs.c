@@ -24,8 +24,12 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 enum { PLAIN = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+
+// Terminals of one sandbox: the kernel has 4096 for the whole host.
+#define PTYS_MAX "256"
 
 static int
 attach_new(const char *type, const struct mount_option *options, unsigned attributes,
@@ -55,7 +59,8 @@ mount_overlay(const struct rootfs_plan *plan, struct error *err)
     if (chdir(WORKSHOP_STAGE) < 0)
         return error_set_errno(err, errno, "enter the stage");
     if (make_dir("base", 0755, err) < 0 || make_dir("disk", 0755, err) < 0 ||
-        make_dir("root", 0755, err) < 0 ||
+        make_dir("root", 0755, err) < 0 || make_dir("devices", 0755, err) < 0 ||
+        mounts_attach(plan->devices_fd, AT_FDCWD, "devices", err) < 0 ||
         mounts_attach(plan->base_fd, AT_FDCWD, "base", err) < 0 ||
         mounts_attach(plan->disk_fd, AT_FDCWD, "disk", err) < 0)
         return -1;
@@ -69,14 +74,14 @@ mount_overlay(const struct rootfs_plan *plan, struct error *err)
 static const char *const proc_read_only[] = {"proc/sys", "proc/irq", "proc/bus"};
 
 static const char *const proc_hidden[] = {
-    "proc/acpi",        "proc/asound",        "proc/cmdline",       "proc/config.gz",
-    "proc/diskstats",   "proc/driver",        "proc/interrupts",    "proc/iomem",
-    "proc/ioports",     "proc/kallsyms",      "proc/kcore",         "proc/key-users",
-    "proc/keys",        "proc/kmsg",          "proc/latency_stats", "proc/modules",
-    "proc/mtrr",        "proc/partitions",    "proc/pressure",      "proc/sched_debug",
-    "proc/schedstat",   "proc/scsi",          "proc/slabinfo",      "proc/softirqs",
-    "proc/swaps",       "proc/sysrq-trigger", "proc/timer_list",    "proc/timer_stats",
-    "proc/vmallocinfo", "proc/zoneinfo",
+    "proc/acpi",          "proc/asound",        "proc/bootconfig",  "proc/cmdline",
+    "proc/config.gz",     "proc/dynamic_debug", "proc/diskstats",   "proc/driver",
+    "proc/interrupts",    "proc/iomem",         "proc/ioports",     "proc/kallsyms",
+    "proc/kcore",         "proc/key-users",     "proc/keys",        "proc/kmsg",
+    "proc/latency_stats", "proc/modules",       "proc/mtrr",        "proc/partitions",
+    "proc/pressure",      "proc/sched_debug",   "proc/schedstat",   "proc/scsi",
+    "proc/slabinfo",      "proc/softirqs",      "proc/swaps",       "proc/sysrq-trigger",
+    "proc/timer_list",    "proc/timer_stats",   "proc/vmallocinfo", "proc/zoneinfo",
 };
 
 static int
@@ -137,21 +142,45 @@ hide_in_proc(struct error *err)
     return 0;
 }
 
-static const char *const devices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+static const struct device {
+    const char *name;
+    unsigned major;
+    unsigned minor;
+} devices[] = {
+    {"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+    {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+};
+
+int
+rootfs_make_devices(struct error *err)
+{
+    const struct mount_option options[] = {
+        {"mode", "755"}, {"size", "4k"}, {"nr_inodes", "16"}, {NULL, NULL}};
+    cleanup_fd int fd = mounts_new("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
+    if (fd < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+        const struct device *d = &devices[i];
+        if (mknodat(fd, d->name, S_IFCHR | 0666, makedev(d->major, d->minor)) < 0 ||
+            fchmodat(fd, d->name, 0666, 0) < 0)
+            return error_set_errno(err, errno, "make device %s", d->name);
+    }
+    return TAKE_FD(fd);
+}
 
 static int
 bind_device(const char *name, struct error *err)
 {
-    char host[32];
+    char node[32];
     char path[32];
-    (void)snprintf(host, sizeof host, "/dev/%s", name);
+    (void)snprintf(node, sizeof node, "../devices/%s", name);
     (void)snprintf(path, sizeof path, "dev/%s", name);
     cleanup_fd int place = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (place < 0)
         return error_set_errno(err, errno, "make /%s", path);
-    cleanup_fd int fd = mounts_clone(AT_FDCWD, host, err);
-    if (fd < 0 || mounts_set_attributes(fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err) < 0)
-        return error_wrap(err, "device %s", host);
+    cleanup_fd int fd = mounts_clone(AT_FDCWD, node, err);
+    if (fd < 0)
+        return error_wrap(err, "device %s", name);
     return mounts_attach(fd, AT_FDCWD, path, err);
 }
 
@@ -177,14 +206,14 @@ mount_dev(const struct rootfs_plan *plan, struct error *err)
     (void)snprintf(size, sizeof size, "%um", plan->memory_mib / 2);
     const struct mount_option dev[] = {
         {"mode", "755"}, {"size", "64k"}, {"nr_inodes", "64"}, {NULL, NULL}};
-    const struct mount_option pts[] = {
-        {"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "620"}, {"gid", "5"}, {NULL, NULL}};
+    const struct mount_option pts[] = {{"newinstance", NULL}, {"ptmxmode", "0666"}, {"mode", "620"},
+                                       {"gid", "5"},          {"max", PTYS_MAX},    {NULL, NULL}};
     const struct mount_option shm[] = {{"mode", "1777"}, {"size", size}, {NULL, NULL}};
     if (make_dir("dev", 0755, err) < 0 ||
         attach_new("tmpfs", dev, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "dev", err) < 0)
         return -1;
     for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
-        if (bind_device(devices[i], err) < 0)
+        if (bind_device(devices[i].name, err) < 0)
             return -1;
     }
     if (make_dir("dev/pts", 0755, err) < 0 || make_dir("dev/shm", 01777, err) < 0 ||

@@ -7,9 +7,14 @@
 //   mounts, namespaces      attack surface that only CAP_SYS_ADMIN of a nested user namespace opens
 //   bpf, perf, io_uring, userfaultfd, keyctl, fanotify   kernel parts with a long record of holes
 //   open_by_handle_at       files beneath a mount's root
+//   io_setup and the like   fs.aio-max-nr is the whole host's; ENOSYS, and programs do without
 //   clone3                  its flags lie in memory where no filter can read them: ENOSYS, and
 //                           C libraries fall back to clone
-//   other socket families   protocol modules that load on demand
+//   other socket families   protocol modules that load on demand, also by socketpair and by the
+//                           requests that configure bridges and VLANs
+//   classic BPF programs    the kernel counts their machine code for the whole host alone
+//                           (net.core.bpf_jit_limit): when that is used up, no filter can be
+//                           loaded, and so no sandbox made
 // ptrace and process_vm_* stay: who may trace whom is decided by the user namespace, and debuggers
 // are part of development.
 #include "launcher/seccomp-filter.h"
@@ -18,7 +23,9 @@
 #include "launcher/seccomp-tables.h"
 
 #include <errno.h>
+#include <linux/if_vlan.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -26,6 +33,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -108,11 +116,13 @@ refuse_clone_flags(scmp_filter_ctx ctx)
     return r;
 }
 
-// Typing into a terminal, consoles, and line disciplines, whose modules load on demand.
+// Typing into a terminal, consoles, line disciplines, bridges and VLANs.
 static int
-refuse_terminal_controls(scmp_filter_ctx ctx)
+refuse_controls(scmp_filter_ctx ctx)
 {
-    static const scmp_datum_t requests[] = {TIOCSTI, TIOCLINUX, TIOCSETD};
+    static const scmp_datum_t requests[] = {TIOCSTI,     TIOCLINUX,   TIOCSETD,
+                                            SIOCGIFBR,   SIOCSIFBR,   SIOCBRADDBR,
+                                            SIOCBRDELBR, SIOCGIFVLAN, SIOCSIFVLAN};
     int r = 0;
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(requests); i++)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
@@ -131,6 +141,9 @@ refuse_families(scmp_filter_ctx ctx)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
                              SCMP_A0_32(SCMP_CMP_EQ, family));
     }
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socketpair), 1,
+                             SCMP_A0_32(SCMP_CMP_NE, AF_UNIX));
     if (r == 0) // only NETLINK_ROUTE, which is 0
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 2,
                              SCMP_A0_32(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2_32(SCMP_CMP_NE, 0));
@@ -161,16 +174,36 @@ refuse_types(scmp_filter_ctx ctx)
     return r;
 }
 
+// What else tries to confine itself takes these for a kernel without the facility, and goes on.
+static int
+refuse_programs(scmp_filter_ctx ctx)
+{
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(seccomp), 1,
+                             SCMP_A0_32(SCMP_CMP_EQ, SECCOMP_SET_MODE_FILTER));
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 2,
+                             SCMP_A0_32(SCMP_CMP_EQ, PR_SET_SECCOMP),
+                             SCMP_A1(SCMP_CMP_EQ, SECCOMP_MODE_FILTER));
+    static const unsigned options[] = {SO_ATTACH_FILTER, SO_ATTACH_REUSEPORT_CBPF};
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(options); i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOPROTOOPT), SCMP_SYS(setsockopt), 2,
+                             SCMP_A1_32(SCMP_CMP_EQ, SOL_SOCKET),
+                             SCMP_A2_32(SCMP_CMP_EQ, options[i]));
+    return r;
+}
+
 static int
 fill_arguments(scmp_filter_ctx ctx, struct error *err)
 {
     int r = refuse_clone_flags(ctx);
     if (r == 0)
-        r = refuse_terminal_controls(ctx);
+        r = refuse_controls(ctx);
     if (r == 0)
         r = refuse_families(ctx);
     if (r == 0)
         r = refuse_types(ctx);
+    if (r == 0)
+        r = refuse_programs(ctx);
     return r < 0 ? error_set_errno(err, -r, "seccomp rules for arguments") : 0;
 }
 

@@ -10,10 +10,11 @@
 
 #include <linux/filter.h>
 
-enum seccomp_stage { SECCOMP_STAGE_ARGUMENTS, SECCOMP_STAGE_NUMBERS, SECCOMP_STAGE_MAX };
+// In the order of loading: the one over arguments forbids to load another.
+enum seccomp_stage { SECCOMP_STAGE_NUMBERS, SECCOMP_STAGE_ARGUMENTS, SECCOMP_STAGE_MAX };
 
 struct seccomp_filter {
-    struct sock_fprog stages[SECCOMP_STAGE_MAX]; // in the order of loading
+    struct sock_fprog stages[SECCOMP_STAGE_MAX];
 };
 
 int seccomp_filter_build(struct seccomp_filter *ret, struct error *err);

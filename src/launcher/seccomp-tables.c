@@ -48,9 +48,8 @@ const char *const seccomp_allowed[] = {
     "timer_gettime", "timer_getoverrun", "timer_delete", "set_thread_area", "get_thread_area",
     "getrandom", "shmget", "shmat", "shmdt", "shmctl", "semget", "semop", "semtimedop",
     "semctl", "msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink", "mq_timedsend",
-    "mq_timedreceive", "mq_notify", "mq_getsetattr", "io_setup", "io_destroy", "io_submit",
-    "io_cancel", "io_getevents", "io_pgetevents", "ptrace", "process_vm_readv",
-    "process_vm_writev",
+    "mq_timedreceive", "mq_notify", "mq_getsetattr", "ptrace",
+    "process_vm_readv", "process_vm_writev",
 };
 const size_t seccomp_allowed_count = ARRAY_SIZE(seccomp_allowed);
 

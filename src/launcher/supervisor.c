@@ -400,6 +400,10 @@ handle_gone(struct supervisor *s, struct sandbox *b, struct error *err)
     struct error cause = b->error;
     set_state(b, SANDBOX_ABSENT);
     release(s, b);
+    // A job that died between making a child and telling of it left one that nobody waits for.
+    // Whichever others are reaped with it: reap() takes them for gone.
+    while (!created && waitpid(-1, NULL, WNOHANG) > 0)
+        ;
     if (!created)
         return answer_failed(s, m.id, &cause, err);
     log_info("ended", "sandbox", m.id, "reason", launch_reason_name(m.reason));
@@ -410,6 +414,7 @@ static int
 begin_cleaning(struct supervisor *s, struct sandbox *b, struct error *err)
 {
     set_state(b, SANDBOX_CLEANING);
+    close_fd(&b->control_fd); // what a guest may have put into it would keep its disk in use
     struct teardown t = {.shop = s->shop, .loop = b->loop};
     memcpy(t.id, b->id, sizeof t.id);
     int keep[TEARDOWN_FDS_MAX];

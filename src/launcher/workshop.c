@@ -7,6 +7,7 @@
 #include "launcher/loop.h"
 #include "launcher/mounts.h"
 #include "launcher/syscalls.h"
+#include "launcher/watchdog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -230,7 +231,7 @@ workshop_open(struct workshop *ret, const struct launcher_options *options, stru
         find_worker(w, options, err) < 0 || load_init(w, options->init, err) < 0 ||
         seccomp_filter_build(&w->filter, err) < 0 ||
         cgroup_layout_init(&w->cgroups, instance, err) < 0 || sweep(w, err) < 0 ||
-        enter_mount_namespace(w, err) < 0)
+        watchdog_start(&w->cgroups, w->lock_fd, err) < 0 || enter_mount_namespace(w, err) < 0)
         return -1;
     return mount_base(w, options->image, err);
 }

@@ -14,6 +14,13 @@ enum control_init_fd {
                                // have a line "oom_kill N"
 };
 
+// oom_score_adj of the sandbox's processes (proc(5)). Nobody inside can go below init's
+// where the launcher has CAP_SYS_RESOURCE.
+enum control_oom_score {
+    CONTROL_INIT_OOM_SCORE = 300,
+    CONTROL_CHILD_OOM_SCORE = 600, // set by init's children themselves: chosen before init
+};
+
 enum control_type {
     CONTROL_NONE,
     CONTROL_CHANNEL, // fd: the guest's end of a data channel (wire/frame.h); replaces an earlier

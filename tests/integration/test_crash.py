@@ -74,6 +74,21 @@ def test_the_launcher_dies(fresh):
     fresh.start()  # tidies up what the launcher could not
 
 
+def test_the_launcher_dies_and_init_does_not_care(fresh):
+    """A stopped init stands for one that is taken over and ignores the end of its control socket."""
+    sandbox = Sandbox(fresh)
+    sandbox.check_sh("true")
+    sandbox.spawn("sudo", "bash", "-c", "trap '' TERM HUP; while :; do :; done",
+                  stdout="null", stderr="null")
+    (init,) = fresh.inits()
+    os.kill(init, signal.SIGSTOP)
+    os.kill(fresh.launcher(), signal.SIGKILL)
+    wait_until(lambda: not alive(init), timeout=5)
+    fresh.process.wait(20)
+    fresh.process = None
+    fresh.start()
+
+
 def test_the_daemon_dies_and_the_next_start_tidies_up(leaks_before, bench, state):
     with Instance(state, *bench.flags) as first:
         sandbox = Sandbox(first, stop_at_ms=4102444800000)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from harness import leaks
-from harness.instance import REPO, Instance, build_dir
+from harness.instance import REPO, Instance, build_dir, wait_until
 from harness.rpc import Sandbox
 
 SOURCES = ("base/buf.c", "base/fd.c", "base/mem.c", "wire/frame.c", "wire/pack.c")
@@ -101,3 +101,13 @@ def test_silent_init_holds_up_nobody(daemon):
         assert honest.call("envGet", key="X") is None
         assert time.monotonic() - begin < 1
         assert daemon.request("DELETE", f"/api/v3/sandbox/{mute.id}")[0] == 204
+
+
+def test_its_disk_goes_whatever_it_left_in_the_control_socket(daemon):
+    before = leaks.loops()
+    with Sandbox(daemon, env={"HOSTILE": "pin-disk"}) as liar:
+        disk = next(l for l in leaks.loops() - before if liar.id in l)
+        liar.start("envGet", key="X")
+        time.sleep(0.5)
+        assert daemon.request("DELETE", f"/api/v3/sandbox/{liar.id}")[0] == 204
+        wait_until(lambda: disk not in leaks.loops() and daemon.listed(liar.id)["status"] == "stopped", 10)

@@ -24,8 +24,8 @@ def lab(leaks_before, authority, tmp_path_factory):
                           listen=tuple((EVIL, p) for p in ports))
             private = Origin(web, listen=tuple((a, p) for a in PRIVATE for p in (443, 80)))
             greeter = Origin(raw_greeting=b"READY tcp.test\n", listen=((GOOD, 5432), (GOOD, 5433)))
-        node = Origin(web, listen=tuple((a, p) for a in ("127.0.0.1", "::1", net.NODE, net.NODE6)
-                                        for p in (443, 80)))
+        own = ("127.0.0.1", "::1", net.NODE, net.NODE_SECOND, net.NODE6)
+        node = Origin(web, listen=tuple((a, p) for a in own for p in (443, 80)))
         with Instance(tmp_path_factory.mktemp("state"),
                       f"--egress-ca={authority.cert}") as instance:
             yield Lab(instance, net, resolver, authority, good, evil, private, node, greeter)

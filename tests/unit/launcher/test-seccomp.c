@@ -4,7 +4,10 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <linux/if_vlan.h>
 #include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -47,6 +50,19 @@ static const struct call {
     {"TIOCLINUX", SYS_ioctl, {-1, TIOCLINUX}, EPERM},
     {"TIOCSETD", SYS_ioctl, {-1, TIOCSETD}, EPERM},
     {"TCGETS", SYS_ioctl, {-1, TCGETS}, 0},
+    {"bridge", SYS_ioctl, {-1, SIOCGIFBR}, EPERM},
+    {"VLAN", SYS_ioctl, {-1, SIOCGIFVLAN}, EPERM},
+    {"SIOCGIFCONF", SYS_ioctl, {-1, SIOCGIFCONF}, 0},
+    {"unix pair", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0}, 0},
+    {"vsock pair", SYS_socketpair, {AF_VSOCK, SOCK_STREAM, 0}, EAFNOSUPPORT},
+    {"packet pair", SYS_socketpair, {AF_PACKET, SOCK_RAW, 0}, EAFNOSUPPORT},
+    {"io_setup", SYS_io_setup, {1}, ENOSYS},
+    {"seccomp filter", SYS_seccomp, {SECCOMP_SET_MODE_FILTER}, EINVAL},
+    {"seccomp, what is there", SYS_seccomp, {SECCOMP_GET_ACTION_AVAIL, 1}, 0},
+    {"seccomp by prctl", SYS_prctl, {PR_SET_SECCOMP, SECCOMP_MODE_FILTER}, EINVAL},
+    {"socket filter", SYS_setsockopt, {-1, SOL_SOCKET, SO_ATTACH_FILTER}, ENOPROTOOPT},
+    {"reuseport filter", SYS_setsockopt, {-1, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF}, ENOPROTOOPT},
+    {"socket option", SYS_setsockopt, {-1, SOL_SOCKET, SO_REUSEADDR}, 0},
     {"personality, query", SYS_personality, {0xffffffff}, 0},
     {"personality, 32 bit", SYS_personality, {PER_LINUX32}, ENOSYS},
     {"unix", SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
