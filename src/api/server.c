@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,17 +110,15 @@ server_url(int sock, char ret_url[SERVER_URL_MAX], struct error *err)
     struct sockaddr_storage addr = {0};
     socklen_t size = sizeof addr;
     char host[INET6_ADDRSTRLEN];
+    char port[8];
     if (getsockname(sock, (struct sockaddr *)&addr, &size) < 0)
         return error_set_errno(err, errno, "ask for the socket's address");
-    if (addr.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr;
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        (void)snprintf(ret_url, SERVER_URL_MAX, "http://[%s]:%d", host, ntohs(in6->sin6_port));
-    } else {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
-        (void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        (void)snprintf(ret_url, SERVER_URL_MAX, "http://%s:%d", host, ntohs(in->sin_port));
-    }
+    int r = getnameinfo((struct sockaddr *)&addr, size, host, sizeof host, port, sizeof port,
+                        NI_NUMERICHOST | NI_NUMERICSERV);
+    if (r != 0)
+        return error_set(err, ERR_SYSTEM, "write the socket's address: %s", gai_strerror(r));
+    (void)snprintf(ret_url, SERVER_URL_MAX,
+                   addr.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host, port);
     return 0;
 }
 

@@ -15,10 +15,12 @@
 #include "egress/harden.h"
 #include "egress/listen.h"
 #include "egress/names.h"
+#include "egress/patterns.h"
 #include "egress/policy.h"
 #include "egress/resolver.h"
 #include "egress/upstream.h"
 #include "egress/worker.h"
+#include "net/tls.h"
 #include "wire/control.h"
 
 #include <errno.h>
@@ -54,7 +56,8 @@ load_policy(struct policy **ret, struct error *err)
 static int
 open_all(struct worker *w, struct error *err)
 {
-    if (load_policy(&w->policy, err) < 0 ||
+    if (tls_init(err) < 0 || load_policy(&w->policy, err) < 0 ||
+        patterns_new(w->policy, &w->patterns, err) < 0 ||
         audit_new(w, CONTROL_WORKER_EVENTS, &w->audit, err) < 0 ||
         tls_roots_new(CONTROL_WORKER_ROOTS, &w->roots, err) < 0 || ca_new(w, &w->ca, err) < 0 ||
         upstreams_new(w, &w->dialer, err) < 0)
@@ -115,6 +118,7 @@ main(void)
         log_error("worker ends", "error", err.msg);
     // What holds secrets is wiped; the rest goes with the process.
     ca_free(w.ca);
+    patterns_free(w.patterns);
     policy_free(w.policy);
     return r < 0 ? 1 : 0;
 }

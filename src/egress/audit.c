@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events leave as datagrams, never waiting for the reader. Above AUDIT_RATE a second they are
-// counted instead, and the next one that is sent carries the count, so a flood in the sandbox costs
-// its reader little and still shows. A socket that takes no more is a failure: what cannot be
+// Events leave as datagrams, never waiting for the reader. Above AUDIT_RATE a second those of one
+// kind are counted instead, and the next one of that kind carries the count, so a flood in the
+// sandbox costs its reader little and still shows. The kinds do not share the rate: a flood of
+// refusals hides no swap. A socket that takes no more is a failure: what cannot be
 // audited must not happen.
 #include "egress/audit.h"
 
@@ -20,13 +21,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { AUDIT_RATE = 50 };
+enum { AUDIT_RATE = 50 }; // of each kind
 
 struct audit {
     int fd;
     bool failed;
-    struct ratelimit rate;
-    uint64_t suppressed; // since the last event that was sent
+    struct ratelimit rate[AUDIT_EVENT_MAX];
+    uint64_t suppressed[AUDIT_EVENT_MAX]; // since the last event of that kind was sent
 };
 
 static const char *const event_names[] = {
@@ -55,7 +56,8 @@ audit_new(struct worker *w, int events_fd, struct audit **ret, struct error *err
         return error_set(err, ERR_INTERNAL, "event socket: not SOCK_SEQPACKET");
     struct audit *a = xcalloc(1, sizeof *a);
     a->fd = events_fd;
-    ratelimit_init(&a->rate, AUDIT_RATE, AUDIT_RATE, clock_monotonic_ms());
+    for (size_t i = 0; i < AUDIT_EVENT_MAX; i++)
+        ratelimit_init(&a->rate[i], AUDIT_RATE, AUDIT_RATE, clock_monotonic_ms());
     *ret = a;
     return 0;
 }
@@ -156,8 +158,8 @@ audit_emit(struct audit *a, enum audit_event event, const struct destination *to
 {
     if (a->failed)
         return -1;
-    if (!ratelimit_take(&a->rate, clock_monotonic_ms())) {
-        a->suppressed++;
+    if (!ratelimit_take(&a->rate[event], clock_monotonic_ms())) {
+        a->suppressed[event]++;
         return 0;
     }
     cleanup_buf struct buf out;
@@ -172,8 +174,8 @@ audit_emit(struct audit *a, enum audit_event event, const struct destination *to
     if (r == 0)
         r = put_fields(&out, fields);
     va_end(fields);
-    if (r == 0 && a->suppressed > 0)
-        r = buf_append_fmt(&out, ",\"suppressed\":%" PRIu64, a->suppressed);
+    if (r == 0 && a->suppressed[event] > 0)
+        r = buf_append_fmt(&out, ",\"suppressed\":%" PRIu64, a->suppressed[event]);
     if (r < 0 || buf_append_str(&out, "}") < 0)
         return -1;
     r = send_event(a, EVENT_AUDIT, buf_bytes(&out), buf_size(&out));
@@ -182,6 +184,6 @@ audit_emit(struct audit *a, enum audit_event event, const struct destination *to
         a->failed = true;
     if (r < 0)
         return -1;
-    a->suppressed = 0;
+    a->suppressed[event] = 0;
     return 0;
 }

@@ -42,6 +42,8 @@ struct arrival {
     bool timer_closed;
     uv_timer_t timer;
     struct buf first;
+    bool is_http;  // so far
+    size_t needed; // bytes of first before it is worth another look
 };
 
 static void
@@ -179,7 +181,13 @@ on_data(void *user, const uint8_t *data, size_t size)
         refuse(a, DENY_POLICY, "its first bytes tell nothing");
         return;
     }
+    // Of a head that drips in, only the end of a line can tell anything new.
+    if (buf_size(&a->first) < a->needed ||
+        (a->is_http && buf_size(&a->first) < SNIFF_MAX && memchr(data, '\n', size) == NULL))
+        return;
     sniff_bytes(buf_bytes(&a->first), buf_size(&a->first), &s);
+    a->needed = s.needed < SNIFF_MAX ? s.needed : SNIFF_MAX;
+    a->is_http = s.is_http;
     decide_sniffed(a, &s);
 }
 

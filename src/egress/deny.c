@@ -4,17 +4,17 @@
 #include "egress/connection.h"
 
 #include "base/cleanup.h"
-#include "base/json-text.h"
 #include "base/mem.h"
 #include "egress/audit.h"
+#include "egress/refusal.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    HEAD_MAX = 8192, // bytes of a refused request that are waited for
-    ANSWER_MAX = 2048,
+    HEAD_MAX = 8192,   // bytes of a refused request that are waited for
+    ANSWER_MAX = 1024, // a message: name, reason and hint
     REASON_MAX = 240,
     PATIENCE_MS = 5000,      // for the first byte
     HEAD_PATIENCE_MS = 1000, // for the rest of a request's head, and for the client to go
@@ -25,17 +25,16 @@ static const uint8_t access_denied[] = {21, 3, 3, 0,
                                         2,  2, 49}; // RFC 8446 6.2: fatal, access_denied
 
 struct kind_text {
-    const char *status;
+    int status;
     const char *code;
     const char *hint;
 };
 
 static const struct kind_text kinds[] = {
-    [DENY_POLICY] = {"403 Forbidden", "EGRESS_DENIED",
-                     "The sandbox's allow_net decides what can be reached."},
-    [DENY_MISDIRECTED] = {"421 Misdirected Request", "EGRESS_DENIED",
+    [DENY_POLICY] = {403, "EGRESS_DENIED", "The sandbox's allow_net decides what can be reached."},
+    [DENY_MISDIRECTED] = {421, "EGRESS_DENIED",
                           "Connect to the address that the name resolves to in the sandbox."},
-    [DENY_UPSTREAM] = {"502 Bad Gateway", "UPSTREAM_UNREACHABLE",
+    [DENY_UPSTREAM] = {502, "UPSTREAM_UNREACHABLE",
                        "The network allows it, but the host could not be reached."},
 };
 static_assert(ARRAY_SIZE(kinds) == DENY_KIND_MAX, "a text for every kind");
@@ -106,40 +105,26 @@ answer(struct denial *d, const void *data, size_t size)
         stream_shutdown(d->client);
 }
 
-static int
-write_body(const struct denial *d, struct buf *out)
-{
-    cleanup_buf struct buf message;
-    buf_init(&message, ANSWER_MAX);
-    if (buf_append_fmt(&message, "Connection to %s:%u refused: %s. %s",
-                       d->to.name_size > 0 ? d->to.name : "this address", (unsigned)d->to.port,
-                       d->reason, kinds[d->kind].hint) < 0 ||
-        buf_append_fmt(out, "{\"code\":\"%s\",\"message\":", kinds[d->kind].code) < 0 ||
-        json_text_string(out, (const char *)buf_bytes(&message), buf_size(&message)) < 0 ||
-        buf_append_str(out, ",\"host\":") < 0 ||
-        json_text_string(out, d->to.name, d->to.name_size) < 0)
-        return -1;
-    return buf_append_fmt(out, ",\"port\":%u}\n", (unsigned)d->to.port);
-}
-
 static void
 answer_http(struct denial *d)
 {
-    cleanup_buf struct buf body;
+    char message[ANSWER_MAX];
     cleanup_buf struct buf out;
-    buf_init(&body, ANSWER_MAX);
-    buf_init(&out, 2 * ANSWER_MAX);
+    buf_init(&out, 2 * REFUSAL_MAX);
+    (void)snprintf(message, sizeof message, "Connection to %s:%u refused: %s. %s",
+                   d->to.name_size > 0 ? d->to.name : "this address", (unsigned)d->to.port,
+                   d->reason, kinds[d->kind].hint);
+    const struct refusal r = {
+        .status = kinds[d->kind].status,
+        .code = kinds[d->kind].code,
+        .message = message,
+        .reason = d->reason,
+    };
     bool head_only = buf_size(&d->head) >= 5 && memcmp(buf_bytes(&d->head), "HEAD ", 5) == 0;
-    if (write_body(d, &body) < 0 ||
-        buf_append_fmt(&out,
-                       "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                       "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                       kinds[d->kind].status, buf_size(&body)) < 0 ||
-        (!head_only && buf_append(&out, buf_bytes(&body), buf_size(&body)) < 0)) {
+    if (refusal_write(&r, &d->to, 0, head_only, &out) < 0)
         reset(d);
-        return;
-    }
-    answer(d, buf_bytes(&out), buf_size(&out));
+    else
+        answer(d, buf_bytes(&out), buf_size(&out));
 }
 
 static void

@@ -63,6 +63,7 @@ struct exchange {
     struct buf in;   // from the client
     size_t searched; // of in, for the end of a line
     struct buf from; // secret, for hosts echo: a response's head from upstream
+    size_t from_searched;
     struct buf head; // secret: a request's head with its values, until it is sent
     struct buf out;  // scratch, towards the client
     struct redact *redact;
@@ -75,7 +76,8 @@ struct exchange {
     uv_timer_t timer;
     uint64_t head_since_ms; // 0: no head has begun
     uint64_t active_ms;
-    uint64_t ended_ms;
+    uint64_t ended_ms; // or since then the client has taken bytes
+    size_t unsent;     // of our last bytes, at the last tick
 };
 
 // exchange.c

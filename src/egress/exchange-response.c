@@ -2,26 +2,35 @@
 // The response's way, from upstream through the filter to the client.
 #include "egress/exchange-internal.h"
 
+#include <string.h>
+
+static void
+flush_client(struct exchange *x)
+{
+    exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
+    buf_clear(&x->out);
+}
+
+// Behind what waits in out: a head, which so leaves together with what came with it.
 static void
 send_clean(struct exchange *x, struct h1_span clean, bool last)
 {
-    if (x->framing != HEAD_CHUNKED) {
-        if (x->framing != HEAD_NO_BODY)
-            exchange_write_client(x, clean.data, clean.size);
-        return;
-    }
-    buf_clear(&x->out);
     int rc = 0;
-    if (clean.size > 0)
-        rc = buf_append_fmt(&x->out, "%zx\r\n", clean.size) |
-             buf_append(&x->out, clean.data, clean.size) | buf_append_str(&x->out, "\r\n");
-    if (last)
-        rc |= buf_append_str(&x->out, "0\r\n\r\n");
+    if (x->framing == HEAD_CHUNKED) {
+        if (clean.size > 0)
+            rc = buf_append_fmt(&x->out, "%zx\r\n", clean.size) |
+                 buf_append(&x->out, clean.data, clean.size) | buf_append_str(&x->out, "\r\n");
+        if (last)
+            rc |= buf_append_str(&x->out, "0\r\n\r\n");
+    } else if (x->framing != HEAD_NO_BODY && buf_size(&x->out) == 0) {
+        exchange_write_client(x, clean.data, clean.size);
+    } else if (x->framing != HEAD_NO_BODY) {
+        rc = buf_append(&x->out, clean.data, clean.size);
+    }
     if (rc != 0)
         exchange_cut_client(x);
     else
-        exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
-    buf_clear(&x->out);
+        flush_client(x);
 }
 
 static void
@@ -84,12 +93,12 @@ exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size
     }
 }
 
-// Frames are opaque, but a replacement of equal length does not disturb them.
+// Frames are opaque, but replacements of equal length do not disturb them.
 void
 exchange_pass_tunnel(struct exchange *x, const uint8_t *data, size_t size)
 {
     struct h1_span clean = {(const char *)data, size};
-    if (redact_keeps_length(x->redact) && redact_feed(x->redact, data, size, false, &clean) != 0)
+    if (redact_feed(x->redact, data, size, false, &clean) != 0)
         exchange_cut_client(x);
     else
         exchange_write_client(x, clean.data, clean.size);
@@ -102,6 +111,7 @@ start_tunnel(struct exchange *x, struct buf *rest)
     x->status = 101;
     (void)exchange_audit_request(x, NULL);
     redact_reset(x->redact);
+    redact_keep_length(x->redact);
     exchange_pass_tunnel(x, buf_bytes(rest), buf_size(rest));
     buf_clear(rest);
     exchange_client_pump(x);
@@ -125,11 +135,9 @@ pass_interim(struct exchange *x, const struct h1_head *head)
         return false;
     if (x->old_client)
         return true;
-    buf_clear(&x->out);
     if (head_write_response(head, x->redact, HEAD_NO_BODY, false, &x->out) != 0)
         return false;
-    exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
-    buf_clear(&x->out);
+    flush_client(x);
     return true;
 }
 
@@ -146,14 +154,12 @@ begin_response(struct exchange *x, const struct h1_head *head)
     x->upstream_reusable = head->keep_alive && head->framing != H1_BODY_UNTIL_CLOSE;
     if (x->framing == HEAD_UNTIL_CLOSE || x->request != REQUEST_SENT)
         x->close_after = true;
-    buf_clear(&x->out);
     if (head_write_response(head, x->redact, x->framing, x->close_after, &x->out) != 0) {
+        buf_clear(&x->out);
         exchange_lose_upstream(x, "the host's response head is too large");
         return false;
     }
     x->answered = true;
-    exchange_write_client(x, buf_bytes(&x->out), buf_size(&x->out));
-    buf_clear(&x->out);
     h1_body_init(&x->response_body, head);
     redact_reset(x->redact);
     x->response = RESPONSE_BODY;
@@ -169,6 +175,12 @@ take_response_head(struct exchange *x)
     size_t used = 0;
     struct h1_span method = {x->method, x->method_size};
     size_t size = buf_size(&x->from);
+    // As for requests: what drips in without the end of a line is not read anew each time.
+    bool line =
+        memchr(buf_bytes(&x->from) + x->from_searched, '\n', size - x->from_searched) != NULL;
+    x->from_searched = size;
+    if (!line && size < HEAD_MAX)
+        return false;
     switch (h1_parse_response(buf_bytes(&x->from), size, method, &head, &used, &problem)) {
     case H1_MORE:
         if (size >= HEAD_MAX)
@@ -192,6 +204,7 @@ take_response_head(struct exchange *x)
         return false;
     }
     buf_consume(&x->from, used);
+    x->from_searched = 0;
     if (head.status == 101)
         start_tunnel(x, &x->from);
     return !x->tunnel;
@@ -208,8 +221,11 @@ exchange_upstream_pump(struct exchange *x)
     if (x->response == RESPONSE_BODY && x->upstream != NULL) {
         struct buf rest = x->from;
         buf_init_secret(&x->from, FROM_MAX);
+        x->from_searched = 0;
         exchange_take_response_body(x, buf_bytes(&rest), buf_size(&rest));
         buf_done(&rest);
+        if (x->response == RESPONSE_BODY && !x->ending)
+            flush_client(x);
     }
 }
 

@@ -9,8 +9,9 @@
 // an earlier exchange that the next one must not see. A request of which any byte may have been
 // sent is never sent again.
 //
-// Ways to end: end_client (our last bytes leave, then we wait for the client to close, LINGER_MS at
-// most), cut_client (at once: the client must see that the response is not whole).
+// Ways to end: end_client (our last bytes leave, at the client's pace as long as it reads at all,
+// then we wait for it to close, LINGER_MS at most), cut_client (at once: the client must see that
+// the response is not whole).
 #include "egress/exchange-internal.h"
 
 #include "base/mem.h"
@@ -77,6 +78,7 @@ exchange_drop_upstream(struct exchange *x)
     x->upstream = NULL;
     x->upstream_full = false;
     buf_clear(&x->from);
+    x->from_searched = 0;
     if (s != NULL) {
         stream_set_user(s, &no_events, NULL);
         stream_close(s);
@@ -93,6 +95,7 @@ exchange_end_client(struct exchange *x)
         return;
     x->ending = true;
     x->ended_ms = uv_now(x->w->loop);
+    x->unsent = stream_queued(x->client);
     exchange_drop_upstream(x);
     buf_clear(&x->in);
     stream_shutdown(x->client);
@@ -308,6 +311,19 @@ static const struct stream_events client_events = {
     .on_close = on_client_close,
 };
 
+// After our last byte was written: its time begins when the socket has taken everything, and a
+// client that takes nothing has as long as any other that is idle.
+static void
+linger(struct exchange *x, uint64_t now)
+{
+    size_t unsent = stream_queued(x->client);
+    if (unsent < x->unsent)
+        x->ended_ms = now;
+    x->unsent = unsent;
+    if (now - x->ended_ms >= (unsent > 0 ? IDLE_TIME_MS : LINGER_MS))
+        stream_close(x->client);
+}
+
 static void
 on_tick(uv_timer_t *timer)
 {
@@ -317,8 +333,7 @@ on_tick(uv_timer_t *timer)
     if (x->client == NULL)
         return;
     if (x->ending) {
-        if (now - x->ended_ms >= LINGER_MS)
-            stream_close(x->client);
+        linger(x, now);
     } else if (x->head_since_ms != 0 && now - x->head_since_ms >= HEAD_TIME_MS) {
         exchange_refuse_text(x, 408, "TIMEOUT", "the request head did not come in time");
     } else if (idle >= (x->tunnel ? TUNNEL_TIME_MS : IDLE_TIME_MS)) {
@@ -358,7 +373,7 @@ exchange_start(struct worker *w, const struct exchange_options *options)
     buf_init_secret(&x->from, FROM_MAX);
     buf_init_secret(&x->head, HEAD_WRITTEN_MAX);
     buf_init(&x->out, OUT_MAX);
-    x->redact = redact_new(w->policy, x->to.name, x->to.name_size, x->to.port);
+    x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size, x->to.port);
     if (options->refusal != NULL)
         keep_refusal(x, options->refusal);
     bool too_much = buf_append(&x->in, options->first, options->first_size) != 0;

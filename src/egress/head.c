@@ -23,10 +23,12 @@ lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-// name[.][:port], case ignored: the port says nothing about whose secrets these are.
+// name[.][:port], case ignored; a port is the connection's own.
 static bool
 is_authority_of(struct h1_span text, const struct destination *to)
 {
+    enum { PORT_DIGITS_MAX = 5 };
+    unsigned port = 0;
     if (text.size < to->name_size)
         return false;
     for (size_t i = 0; i < to->name_size; i++) {
@@ -38,13 +40,14 @@ is_authority_of(struct h1_span text, const struct destination *to)
         at++;
     if (at == text.size)
         return true;
-    if (text.data[at++] != ':' || text.size - at > 5)
+    if (text.data[at++] != ':' || text.size - at > PORT_DIGITS_MAX)
         return false;
     for (; at < text.size; at++) {
         if (text.data[at] < '0' || text.data[at] > '9')
             return false;
+        port = port * 10 + (unsigned)(text.data[at] - '0');
     }
-    return true;
+    return port == to->port;
 }
 
 // Takes "https://authority" off an absolute target.
@@ -140,7 +143,9 @@ static bool
 is_nominated(const struct h1_head *head, struct h1_span name)
 {
     char text[NAME_TEXT_MAX];
-    if (name.size >= sizeof text)
+    // RFC 9110 7.6.1 lets a client nominate any field; without Host the request would be for
+    // whatever the server takes for its default.
+    if (name.size >= sizeof text || h1_span_is_nocase(name, "host"))
         return false;
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';

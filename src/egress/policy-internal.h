@@ -35,6 +35,9 @@ struct policy {
     struct vault vault;
 };
 
+int vault_init(struct vault *v, size_t size, struct error *err);
+void vault_done(struct vault *v);
+
 // An empty policy whose vault holds this many bytes.
 int policy_new(size_t vault_size, struct policy **ret, struct error *err);
 

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int
+int
 vault_init(struct vault *v, size_t size, struct error *err)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -34,7 +34,7 @@ vault_init(struct vault *v, size_t size, struct error *err)
     return 0;
 }
 
-static void
+void
 vault_done(struct vault *v)
 {
     if (v->data == NULL)

@@ -12,7 +12,6 @@
 // they lie.
 #include "egress/redact.h"
 
-#include "base/base64.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
 
@@ -20,107 +19,38 @@
 
 enum {
     HOLD_MIN = 16,
-    VALUE_MIN = 8, // shorter ones would be found in ordinary text
-    WORK_MAX = 2 * POLICY_VALUE_MAX + 1024 * 1024,
+    WORK_MAX = 2 * PATTERN_FORM_MAX + 1024 * 1024,
     OUT_MAX = 4 * 1024 * 1024, // placeholders may be longer than values
 };
 
-struct pattern {
-    const char *value;
-    size_t size;
-    const char *replacement;
-    size_t replacement_size;
-    size_t next; // where it stands next in the text that is being looked at, SIZE_MAX: nowhere
-};
-
-// Forms of one secret: as it is, and as it reads within base64 at each of the three alignments. In
-// the latter only the characters that depend on nothing but the value are looked for.
-enum { BASE64_ALIGNMENTS = 3, FORMS = 1 + BASE64_ALIGNMENTS };
-
 struct redact {
-    size_t count;
-    struct pattern patterns[POLICY_SECRETS_MAX * FORMS];
-    struct buf forms; // secret: the bytes of derived patterns
+    const struct patterns *patterns;
+    uint64_t secrets; // of this host
     bool keeps_length;
+    bool equal_length; // what replaces a value is cut or filled up to its length
     uint64_t replaced;
     struct buf work;
     size_t sent; // of work, bytes that went out already
     struct buf out;
 };
 
-static void
-add_pattern(struct redact *r, const char *value, size_t size, const char *replacement,
-            size_t replacement_size)
-{
-    r->keeps_length = r->keeps_length && size == replacement_size;
-    r->patterns[r->count++] = (struct pattern){
-        .value = value,
-        .size = size,
-        .replacement = replacement,
-        .replacement_size = replacement_size,
-    };
-}
-
-// What text becomes within base64 when shift bytes (0 to 2) stand before it, less the characters
-// that it shares with its neighbours. forms has room.
-static struct h1_span
-derive_base64(struct redact *r, const char *text, size_t size, size_t shift)
-{
-    static const uint8_t nothing[BASE64_ALIGNMENTS] = {0};
-    cleanup_buf struct buf plain;
-    buf_init_secret(&plain, size + shift);
-    (void)buf_append(&plain, nothing, shift);
-    (void)buf_append(&plain, text, size);
-    char *out = (char *)buf_reserve(&r->forms, base64_encoded_size(size + shift));
-    base64_encode(out, buf_bytes(&plain), size + shift);
-    buf_commit(&r->forms, base64_encoded_size(size + shift));
-    size_t from = (shift * 8 + 5) / 6;
-    size_t to = (size + shift) * 8 / 6;
-    return (struct h1_span){out + from, to - from};
-}
-
-static size_t
-forms_size(const struct policy_secret *s)
-{
-    size_t size =
-        base64_encoded_size(s->value_size + 2) + base64_encoded_size(s->placeholder_size + 2);
-    return size * BASE64_ALIGNMENTS;
-}
-
-static void
-add_secret(struct redact *r, const struct policy_secret *s)
-{
-    add_pattern(r, s->value, s->value_size, s->placeholder, s->placeholder_size);
-    for (size_t shift = 0; shift < BASE64_ALIGNMENTS; shift++) {
-        struct h1_span value = derive_base64(r, s->value, s->value_size, shift);
-        struct h1_span replacement = derive_base64(r, s->placeholder, s->placeholder_size, shift);
-        add_pattern(r, value.data, value.size, replacement.data, replacement.size);
-    }
-}
-
 struct redact *
-redact_new(const struct policy *policy, const char *host, size_t host_size, uint16_t port)
+redact_new(const struct policy *policy, const struct patterns *patterns, const char *host,
+           size_t host_size, uint16_t port)
 {
     struct redact *r = xcalloc(1, sizeof *r);
-    const struct policy_secret *chosen[POLICY_SECRETS_MAX];
-    size_t count = 0;
-    size_t size = 0;
-    for (size_t i = 0; i < policy_secret_count(policy); i++) {
-        const struct policy_secret *s = policy_secret_at(policy, i);
-        if (s->value_size < VALUE_MIN || !policy_secret_applies(s, host, host_size, port))
+    r->patterns = patterns;
+    r->keeps_length = true;
+    for (size_t i = 0; i < patterns_count(patterns); i++) {
+        const struct pattern *p = patterns_at(patterns, i);
+        const struct policy_secret *s = policy_secret_at(policy, p->number);
+        if (!policy_secret_applies(s, host, host_size, port))
             continue;
-        chosen[count++] = s;
-        size += forms_size(s);
+        r->secrets |= pattern_bit(p);
+        r->keeps_length = r->keeps_length && p->size == p->replacement_size;
     }
     buf_init_secret(&r->work, WORK_MAX);
     buf_init_secret(&r->out, OUT_MAX);
-    buf_init_secret(&r->forms, size);
-    // Patterns point into forms: all of its room is taken at once, so that it never moves.
-    if (size > 0 && buf_reserve(&r->forms, size) == NULL)
-        abort();
-    r->keeps_length = true;
-    for (size_t i = 0; i < count; i++)
-        add_secret(r, chosen[i]);
     return r;
 }
 
@@ -131,20 +61,25 @@ redact_free(struct redact *r)
         return;
     buf_done(&r->work);
     buf_done(&r->out);
-    buf_done(&r->forms);
     free(r);
 }
 
 bool
 redact_is_active(const struct redact *r)
 {
-    return r->count > 0;
+    return r->secrets != 0;
 }
 
 bool
 redact_keeps_length(const struct redact *r)
 {
     return r->keeps_length;
+}
+
+void
+redact_keep_length(struct redact *r)
+{
+    r->equal_length = true;
 }
 
 uint64_t
@@ -160,41 +95,18 @@ redact_reset(struct redact *r)
     r->sent = 0;
 }
 
-static size_t
-find(const struct pattern *p, const char *text, size_t size, size_t from)
-{
-    const char *hit = from < size ? memmem(text + from, size - from, p->value, p->size) : NULL;
-    return hit == NULL ? SIZE_MAX : (size_t)(hit - text);
-}
-
-// The first value that stands at or after from; of two in one place the longer. NULL: none.
-static struct pattern *
-first_match(struct redact *r, const char *text, size_t size, size_t from)
-{
-    struct pattern *first = NULL;
-    for (size_t i = 0; i < r->count; i++) {
-        struct pattern *p = &r->patterns[i];
-        if (p->next != SIZE_MAX && p->next < from)
-            p->next = find(p, text, size, from);
-        if (p->next == SIZE_MAX)
-            continue;
-        if (first == NULL || p->next < first->next ||
-            (p->next == first->next && p->size > first->size))
-            first = p;
-    }
-    return first;
-}
-
 // How many bytes at the end of text (from on) are the beginning of a value.
 static size_t
 beginning_at_end(const struct redact *r, const char *text, size_t size, size_t from)
 {
     size_t longest = 0;
-    for (size_t i = 0; i < r->count; i++) {
-        const struct pattern *p = &r->patterns[i];
+    for (size_t i = 0; i < patterns_count(r->patterns); i++) {
+        const struct pattern *p = patterns_at(r->patterns, i);
+        if ((pattern_bit(p) & r->secrets) == 0)
+            continue;
         size_t most = size - from < p->size - 1 ? size - from : p->size - 1;
         for (size_t n = most; n > longest; n--) {
-            if (text[size - n] == p->value[0] && memcmp(text + size - n, p->value, n) == 0) {
+            if (text[size - n] == p->text[0] && memcmp(text + size - n, p->text, n) == 0) {
                 longest = n;
                 break;
             }
@@ -208,9 +120,19 @@ static int
 append_replacement(struct redact *r, const struct pattern *p, size_t already)
 {
     r->replaced++;
-    if (p->size != p->replacement_size)
+    size_t size = p->replacement_size;
+    if (r->equal_length && size > p->size)
+        size = p->size;
+    size_t fill = r->equal_length ? p->size - size : 0;
+    if (size + fill != p->size)
         already = 0;
-    return buf_append(&r->out, p->replacement + already, p->replacement_size - already);
+    size_t from = already < size ? already : size;
+    if (buf_append(&r->out, p->replacement + from, size - from) != 0)
+        return -1;
+    for (size_t i = already > size ? already - size : 0; i < fill; i++)
+        if (buf_append(&r->out, "*", 1) != 0)
+            return -1;
+    return 0;
 }
 
 // Looks at text, whose first bytes (pos) are out already. *ret gets what goes out now, *ret_keep
@@ -220,13 +142,11 @@ look(struct redact *r, const char *text, size_t size, size_t pos, bool final, st
      size_t *ret_keep, size_t *ret_sent)
 {
     size_t from = 0;
-    struct pattern *p;
+    size_t at;
+    const struct pattern *p;
     bool changed = false;
     buf_clear(&r->out);
-    for (size_t i = 0; i < r->count; i++)
-        r->patterns[i].next = find(&r->patterns[i], text, size, 0);
-    while ((p = first_match(r, text, size, from)) != NULL) {
-        size_t at = p->next;
+    while ((p = patterns_find(r->patterns, r->secrets, text, size, from, &at)) != NULL) {
         if (at > pos && buf_append(&r->out, text + pos, at - pos) != 0)
             return -1;
         if (append_replacement(r, p, at < pos ? pos - at : 0) != 0)

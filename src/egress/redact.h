@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Takes the values of a host's secrets out of what the host answers, and puts the placeholders
-// there, also where they are part of base64 (as in credentials that are echoed). Whole values only:
-// to replace parts would tell which parts are right.
+// there, also where they are encoded or part of base64 (as in credentials that are echoed). Whole
+// values only: to replace parts would tell which parts are right.
 #pragma once
 
-#include "egress/policy.h"
+#include "egress/patterns.h"
 #include "http/h1.h"
 
 struct redact;
 
-struct redact *redact_new(const struct policy *policy, const char *host, size_t host_size,
-                          uint16_t port);
+// policy and patterns, which are of it, must outlive the filter.
+struct redact *redact_new(const struct policy *policy, const struct patterns *patterns,
+                          const char *host, size_t host_size, uint16_t port);
 void redact_free(struct redact *r); // accepts NULL
 
 bool redact_is_active(const struct redact *r);    // there is something to look for
 bool redact_keeps_length(const struct redact *r); // what comes out is as long as what went in
-uint64_t redact_count(const struct redact *r);    // replaced so far
+// From now on it does, at the price of placeholders that are cut short.
+void redact_keep_length(struct redact *r);
+uint64_t redact_count(const struct redact *r); // replaced so far
 
 // A new message begins: what was held or remembered of the last one is forgotten.
 void redact_reset(struct redact *r);

@@ -6,8 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { REFUSAL_BODY_MAX = 4096 };
-
 static const char *
 status_text(int status)
 {
@@ -55,7 +53,7 @@ write_body(const struct refusal *r, const struct destination *to, uint64_t reque
         json_text_string(out, r->code, strlen(r->code)) != 0 ||
         add_member(out, "message", r->message) != 0 || add_member(out, "reason", r->reason) != 0 ||
         add_member(out, "secret", r->secret) != 0 || add_member(out, "where", r->place) != 0 ||
-        add_member(out, "host", to->name) != 0)
+        add_member(out, "host", to->name_size > 0 ? to->name : NULL) != 0)
         return -1;
     return buf_append_fmt(out, ",\"port\":%u,\"request\":\"%" PRIu64 "-%" PRIu64 "\"}\n",
                           (unsigned)to->port, to->conn, request);
@@ -66,7 +64,7 @@ refusal_write(const struct refusal *r, const struct destination *to, uint64_t re
               bool head_only, struct buf *out)
 {
     cleanup_buf struct buf body;
-    buf_init(&body, REFUSAL_BODY_MAX);
+    buf_init(&body, REFUSAL_MAX);
     if (write_body(r, to, request, &body) != 0)
         return -1;
     if (buf_append_fmt(out,

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An answer of the proxy's own, told apart from the host's: JSON that says what was refused and
 // why, so that a refusal does not look like a broken network. It never holds a value, a placeholder
-// or an upstream address.
+// or an upstream address. One flat object, whoever refuses; a member that is unknown is left out:
+//
+//   code message reason secret where host port request ("CONNECTION-NUMBER", 0: before the first)
 #pragma once
 
 #include "base/buf.h"
 #include "egress/worker.h"
+
+enum { REFUSAL_MAX = 8192 }; // of a body; its head is far smaller
 
 struct refusal {
     int status;       // HTTP

@@ -172,8 +172,10 @@ sniff_tls(const uint8_t *data, size_t size, struct sniff *s)
             bad(s, "ClientHello too large");
             return;
         }
-        if (held - HANDSHAKE_HEADER < total)
+        if (held - HANDSHAKE_HEADER < total) {
+            s->needed = size + total + HANDSHAKE_HEADER - held;
             continue;
+        }
         // Nothing may follow it before the server has answered.
         if (held - HANDSHAKE_HEADER > total) {
             bad(s, "bytes after the ClientHello in its record");
@@ -250,7 +252,8 @@ sniff_bytes(const uint8_t *data, size_t size, struct sniff *ret)
         sniff_tls(data, size, ret);
     } else {
         ret->kind = looks_like_http(data, size);
-        if (ret->kind == SNIFF_HTTP)
+        ret->is_http = ret->kind == SNIFF_HTTP;
+        if (ret->is_http)
             sniff_http(data, size, ret);
     }
     if (ret->kind == SNIFF_MORE && size == SNIFF_MAX)

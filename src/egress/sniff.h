@@ -25,7 +25,9 @@ enum sniff_kind {
 struct sniff {
     enum sniff_kind kind;
     bool is_tls;        // begins as TLS, also with SNIFF_MORE and SNIFF_BAD
+    bool is_http;       // likewise: a method is there
     const char *reason; // SNIFF_BAD: static text
+    size_t needed;      // SNIFF_MORE: so many bytes in all before there can be anything to tell
     bool has_name;      // server_name, or Host; canonical
     char name[HOSTNAME_MAX + 1];
     size_t name_size;

@@ -4,19 +4,21 @@
 // address rules, and the address that passed is the one that is connected, so an answer that
 // changes between the check and the connect (rebinding) changes nothing.
 //
-// The host's own addresses are public addresses to the table. They are told by the kernel: whatever
-// routes to itself (source equal to destination) is this host.
+// The host's own addresses are public addresses to the table: whether an address is one of them is
+// the kernel's to say (route.h).
 #include "egress/upstream.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "egress/address.h"
+#include "egress/route.h"
 
 #include <ares.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     DIAL_TIMEOUT_MS = 10 * 1000,   // resolving and all attempts together
@@ -30,6 +32,7 @@ enum {
 struct upstreams {
     struct worker *worker;
     ares_channel channel;
+    int routes; // route.h
     struct watch *watches;
     uv_timer_t tick; // runs while questions are out, for their timeouts
     unsigned questions;
@@ -154,10 +157,16 @@ upstreams_new(struct worker *w, struct upstreams **ret, struct error *err)
         .sock_state_cb_data = u,
     };
     u->worker = w;
+    u->routes = route_open(err);
+    if (u->routes < 0) {
+        free(u);
+        return -1;
+    }
     int r = ares_init_options(&u->channel, &options,
                               ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
                                   ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
     if (r != ARES_SUCCESS) {
+        (void)close(u->routes);
         free(u);
         return error_set(err, ERR_INTERNAL, "cannot start the resolver: %s", ares_strerror(r));
     }
@@ -174,6 +183,7 @@ upstreams_free(struct upstreams *u)
     if (u == NULL)
         return;
     ares_destroy(u->channel);
+    (void)close(u->routes);
     u->freed = true;
     uv_close((uv_handle_t *)&u->tick, on_upstreams_handle_closed);
 }
@@ -237,26 +247,6 @@ shown_host(const struct upstream_dial *d)
     return d->to.name_size > 0 ? d->to.name : "the address";
 }
 
-// Of the route to addr, without sending anything. False also when there is no route.
-static bool
-leaves_this_host(const struct sockaddr *addr)
-{
-    struct in6_addr there;
-    struct in6_addr here;
-    in_port_t port;
-    struct sockaddr_storage own;
-    socklen_t own_size = sizeof own;
-    socklen_t size =
-        addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-    cleanup_fd int fd = socket(addr->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, addr, size) < 0 ||
-        getsockname(fd, (struct sockaddr *)&own, &own_size) < 0)
-        return false;
-    return address_from_sockaddr(addr, &there, &port) &&
-           address_from_sockaddr((struct sockaddr *)&own, &here, &port) &&
-           memcmp(&here, &there, sizeof here) != 0;
-}
-
 static bool
 is_dialable(struct upstream_dial *d, const struct sockaddr *addr)
 {
@@ -272,7 +262,7 @@ is_dialable(struct upstream_dial *d, const struct sockaddr *addr)
                         address_class_text(class));
         return false;
     }
-    if (!leaves_this_host(addr)) {
+    if (!route_leaves_host(d->upstreams->routes, &a)) {
         (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: no route", shown_host(d));
         return false;
     }

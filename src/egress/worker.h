@@ -15,11 +15,12 @@
 struct worker {
     uv_loop_t *loop;
     struct policy *policy;
-    struct names *names;      // synthetic addresses and what they stand for (names.h)
-    struct ca *ca;            // the sandbox's certificate authority (ca.h)
-    struct upstreams *dialer; // resolves and connects (upstream.h)
-    struct tls_roots *roots;  // verified against, parsed on first use (ca.h)
-    struct audit *audit;      // events to casemated (audit.h)
+    struct patterns *patterns; // of the policy's secrets (patterns.h)
+    struct names *names;       // synthetic addresses and what they stand for (names.h)
+    struct ca *ca;             // the sandbox's certificate authority (ca.h)
+    struct upstreams *dialer;  // resolves and connects (upstream.h)
+    struct tls_roots *roots;   // verified against, parsed on first use (ca.h)
+    struct audit *audit;       // events to casemated (audit.h)
     uint64_t next_connection;
     unsigned connections; // open now, bounded by WORKER_CONNECTIONS_MAX
 };

@@ -204,6 +204,7 @@ static void
 check_value(struct check *k, const struct param *p, const json_t *v)
 {
     if (!type_fits(p->type, v)) {
+        assert(p->type < PARAM_TYPE_MAX);
         const char *expected = expected_names[p->type];
         if (is_integer(p->type) && !json_is_number(v))
             expected = "number";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenSSL sees the lower stream through a BIO of ours: its write goes straight into stream_write
-// (which always takes everything), its read takes from the bytes that the lower stream has just
-// handed over, so there is no copy on the way in. Only what is left when the user pauses is kept,
-// in held.
+// OpenSSL sees the lower stream through a BIO of ours: its write goes into stream_write (which
+// always takes everything), the records of one tls_write together; its read takes from the bytes
+// that the lower stream has just handed over, so there is no copy on the way in. Only what is left
+// when the user pauses is kept, in held.
 //
 // States: HANDSHAKE -> OPEN -> CLOSING. The lower stream is read during the handshake, and from
 // then on only while the user reads, so that a slow user stops the peer: at most one block of the
@@ -23,10 +23,13 @@
 #include <string.h>
 
 enum {
-    TLS_RECORD_MAX = 16384,     // RFC 8446 5.1
+    TLS_BLOCK_SIZE = 64 * 1024, // four records at most in one on_data, or in one write below
+    TLS_FLIGHT_SIZE = TLS_BLOCK_SIZE + 1024, // with what the records add
     TLS_HELD_MAX = 1024 * 1024, // stops a lower stream that ignores the pause from eating memory
     TLS_LINGER_MS = 1000,       // stops a peer that does not read from keeping a failed stream
     TLS_SECURITY_LEVEL = 2,     // no SHA-1 signatures, no RSA below 2048 bits
+    TLS_REPLIES_MAX = 1000,     // stops a peer that asks for new keys without end and reads none of
+                                // our answers; in earnest one key serves 2^24 records
 };
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_CLOSING };
@@ -44,6 +47,8 @@ struct tls {
     size_t span_size;
     struct buf held;
     bool pumping;
+    bool writing;     // OpenSSL was asked to; else it answers the peer by itself
+    unsigned replies; // of the latter, after the handshake
     bool reading;     // the user wants data
     bool full;        // the lower stream said so
     bool told_full;   // and the user knows
@@ -59,12 +64,32 @@ static BIO_METHOD *bio_method;
 
 // Plaintext on its way to on_data. One loop, one thread, and no on_data inside another: pump() is
 // entered from the loop only.
-static uint8_t scratch[TLS_RECORD_MAX];
+static uint8_t scratch[TLS_BLOCK_SIZE];
+
+// Records of the tls_write under way: empty outside of it.
+static uint8_t flight[TLS_FLIGHT_SIZE];
+static size_t flight_size;
 
 static struct tls *
 tls_of(struct stream *s)
 {
     return (struct tls *)s;
+}
+
+static int
+write_lower(struct tls *t, const void *data, size_t size)
+{
+    int rc = stream_write(t->lower, data, size);
+    t->full = t->full || rc == 1;
+    return rc;
+}
+
+static int
+flush_flight(struct tls *t)
+{
+    size_t size = flight_size;
+    flight_size = 0;
+    return size == 0 || write_lower(t, flight, size) >= 0 ? 0 : -1;
 }
 
 static int
@@ -74,9 +99,16 @@ bio_write(BIO *bio, const char *data, int size)
     BIO_clear_retry_flags(bio);
     if (t->lower == NULL || size < 0)
         return -1;
-    int rc = stream_write(t->lower, data, (size_t)size);
-    t->full = t->full || rc == 1;
-    return rc < 0 ? -1 : size;
+    if (t->state == TLS_OPEN && !t->writing && ++t->replies > TLS_REPLIES_MAX)
+        return -1;
+    if (t->writing && (size_t)size <= sizeof flight) {
+        if ((size_t)size > sizeof flight - flight_size && flush_flight(t) != 0)
+            return -1;
+        memcpy(flight + flight_size, data, (size_t)size);
+        flight_size += (size_t)size;
+        return size;
+    }
+    return write_lower(t, data, (size_t)size) < 0 ? -1 : size;
 }
 
 static int
@@ -306,14 +338,21 @@ handshake(struct tls *t)
         fail_text(t, "connection ended in the TLS handshake");
 }
 
-// One SSL_read and its consequence; false when there is nothing more to read now.
+// One block of what has come and its consequence; false when there is nothing more to read now.
 static bool
 read_once(struct tls *t)
 {
     size_t size = 0;
+    size_t got = 0;
+    int rc;
     ERR_clear_error();
-    int rc = SSL_read_ex(t->ssl, scratch, sizeof scratch, &size);
-    if (rc == 1) {
+    while ((rc = SSL_read_ex(t->ssl, scratch + size, sizeof scratch - size, &got)) == 1) {
+        size += got;
+        if (size == sizeof scratch)
+            break;
+    }
+    if (size > 0) {
+        // An end or a failure is met again by the next call, unless the user has stopped by then.
         t->stream.events->on_data(t->stream.user, scratch, size);
         explicit_bzero(scratch, size);
         return true;
@@ -443,7 +482,10 @@ tls_write(struct stream *s, const void *data, size_t size)
         return 0;
     size_t written = 0;
     ERR_clear_error();
-    if (SSL_write_ex(t->ssl, data, size, &written) != 1) {
+    t->writing = true;
+    bool ok = SSL_write_ex(t->ssl, data, size, &written) == 1;
+    t->writing = false;
+    if (flush_flight(t) != 0 || !ok) {
         fail_ssl(t, "TLS failed");
         return -1;
     }

@@ -31,6 +31,7 @@ class Network:
     stands for the internet, which owns the given addresses."""
 
     NODE, GATEWAY = "192.0.2.1", "192.0.2.254"
+    NODE_SECOND = "192.0.2.3"  # on the same interface: the node talks to it from NODE
     NODE6, GATEWAY6 = "2001:db8:ffff::1", "2001:db8:ffff::2"
 
     def __init__(self, addresses: tuple[str, ...]):
@@ -45,6 +46,7 @@ class Network:
         _run("ip", "link", "add", "cable", "type", "veth", "peer", "name", "far", "netns",
              f"/proc/{os.getpid()}/fd/{self._internet}")
         self._plug("cable", self.NODE, self.NODE6)
+        _run("ip", "address", "add", f"{self.NODE_SECOND}/24", "dev", "cable")
         with self.internet():
             self._plug("far", self.GATEWAY, self.GATEWAY6)
         _run("ip", "route", "add", "default", "via", self.GATEWAY)

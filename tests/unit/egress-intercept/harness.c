@@ -14,12 +14,14 @@
 #include "egress/ca.h"
 #include "egress/harden.h"
 #include "egress/intercept.h"
+#include "egress/patterns.h"
 #include "egress/upstream.h"
 #include "net/tls.h"
 
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -228,10 +230,12 @@ set_up(const char *roots_path, const char *secrets_path)
     read_file(secrets_path, &secrets);
     cleanup_fd int fd = fd_memfd_sealed("roots", buf_bytes(&roots), buf_size(&roots));
     json_t *json = json_loadb((char *)buf_bytes(&secrets), buf_size(&secrets), 0, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); // as casemate-proxy does
     worker.loop = uv_default_loop();
     worker.dialer = &dialer;
     worker.audit = &audit;
     if (tls_init(&err) != 0 || policy_from_json(NULL, json, &worker.policy, &err) != 0 ||
+        patterns_new(worker.policy, &worker.patterns, &err) != 0 ||
         ca_new(&worker, &worker.ca, &err) != 0 || tls_roots_new(fd, &worker.roots, &err) != 0)
         errx(1, "%s", err.msg);
     json_decref(json);
@@ -293,6 +297,7 @@ main(int argc, char **argv)
     uv_run(worker.loop, UV_RUN_DEFAULT);
     tls_roots_free(worker.roots);
     ca_free(worker.ca);
+    patterns_free(worker.patterns);
     policy_free(worker.policy);
     return 0;
 }

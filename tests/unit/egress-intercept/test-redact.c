@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/base64.h"
+#include "base/cleanup.h"
 #include "egress/redact.h"
 
 #include <jansson.h>
@@ -13,6 +14,7 @@
 
 struct fixture {
     struct policy *policy;
+    struct patterns *patterns;
     struct redact *redact;
     const char *placeholder;
 };
@@ -27,7 +29,8 @@ set_up(void **state, const char *secrets)
     if (policy_from_json(NULL, json, &f.policy, &err) != 0)
         fail_msg("%s", err.msg);
     json_decref(json);
-    f.redact = redact_new(f.policy, "api.test", 8, 443);
+    assert_int_equal(patterns_new(f.policy, &f.patterns, &err), 0);
+    f.redact = redact_new(f.policy, f.patterns, "api.test", 8, 443);
     f.placeholder = policy_secret_placeholder(f.policy, 0);
     *state = &f;
     return 0;
@@ -51,6 +54,15 @@ set_up_none(void **state)
     return set_up(state, "{\"KEY\":{\"hosts\":[\"two.test\"],\"value\":\"" VALUE "\"}}");
 }
 
+// A value that each encoder writes in its own way.
+static int
+set_up_odd(void **state)
+{
+    return set_up(state, "{\"KEY\":{\"hosts\":[\"api.test\"],\"value\":"
+                         "\"p/ss?>\\\"w&rd\\\\x~~~>>?\""
+                         "}}");
+}
+
 // One value is another's beginning.
 static int
 set_up_nested(void **state)
@@ -64,6 +76,7 @@ tear_down(void **state)
 {
     struct fixture *f = *state;
     redact_free(f->redact);
+    patterns_free(f->patterns);
     policy_free(f->policy);
     return 0;
 }
@@ -246,6 +259,93 @@ test_base64(void **state)
     }
 }
 
+static void
+test_encoded(void **state)
+{
+    static const char *const forms[] = {
+        "702f73733f3e22772672645c787e7e7e3e3e3f",
+        "702F73733F3E22772672645C787E7E7E3E3E3F",
+        "p%2Fss%3F%3E%22w%26rd%5Cx~~~%3E%3E%3F",
+        "p/ss?>\\\"w&rd\\\\x~~~>>?",
+        "p\\/ss?>\\\"w&rd\\\\x~~~>>?",
+        "p/ss?&gt;&quot;w&amp;rd\\x~~~&gt;&gt;?",
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        redact_reset(f->redact);
+        feed(f, "<", 1, false, &out);
+        feed(f, forms[i], strlen(forms[i]), false, &out);
+        feed(f, ">", 1, true, &out);
+        if (holds(&out, forms[i]) || redact_count(f->redact) != i + 1)
+            fail_msg("passed: %s", forms[i]);
+        buf_done(&out);
+    }
+}
+
+static void
+test_base64_of_urls(void **state)
+{
+    struct fixture *f = *state;
+    const char *blob = "dTpwL3NzPz4idyZyZFx4fn5-Pj4_";
+    struct buf out;
+    buf_init(&out, 4096);
+    feed(f, blob, strlen(blob), true, &out);
+    assert_int_equal(redact_count(f->redact), 1);
+    assert_false(holds(&out, "Pz4idyZyZFx4"));
+    buf_done(&out);
+}
+
+// As in a tunnel: values shorter than their placeholders, cut anywhere, and not one byte more.
+static void
+test_equal_length(void **state)
+{
+    struct fixture *f = *state;
+    char wanted[64];
+    (void)snprintf(wanted, sizeof wanted, "a%.*sb", (int)strlen(SHORT), f->placeholder);
+    for (size_t cut = 0; cut <= strlen("a" SHORT "b"); cut++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        redact_reset(f->redact);
+        redact_keep_length(f->redact);
+        feed(f, "a" SHORT "b", cut, false, &out);
+        feed(f, &"a" SHORT "b"[cut], strlen("a" SHORT "b") - cut, false, &out);
+        assert_int_equal(buf_size(&out), strlen("a" SHORT "b"));
+        assert_false(holds(&out, SHORT));
+        if (cut == 0)
+            assert_text(&out, wanted);
+        buf_done(&out);
+    }
+}
+
+// Against the plain way of looking, over texts of few characters in which much nearly matches.
+static void
+test_search(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t seed = 1;
+    for (int round = 0; round < 20000; round++) {
+        char text[256];
+        size_t size = 0;
+        while (size < 150) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+            size_t from = (seed >> 33) % 40;
+            size_t n = (seed >> 45) % (sizeof VALUE - from);
+            memcpy(text + size, &VALUE[from], n);
+            size += n;
+            text[size++] = VALUE[(seed >> 20) % 44];
+        }
+        size_t at = 0;
+        const char *wanted = memmem(text, size, VALUE, strlen(VALUE));
+        const struct pattern *found = patterns_find(f->patterns, 1, text, size, 0, &at);
+        assert_true((wanted == NULL) == (found == NULL));
+        if (wanted != NULL)
+            assert_int_equal(at, wanted - text);
+        assert_null(patterns_find(f->patterns, 2, text, size, 0, &at));
+    }
+}
+
 int
 main(void)
 {
@@ -259,6 +359,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_longer_first, set_up_nested, tear_down),
         cmocka_unit_test_setup_teardown(test_text, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_base64, set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(test_encoded, set_up_odd, tear_down),
+        cmocka_unit_test_setup_teardown(test_base64_of_urls, set_up_odd, tear_down),
+        cmocka_unit_test_setup_teardown(test_equal_length, set_up_short, tear_down),
+        cmocka_unit_test_setup_teardown(test_search, set_up_one, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

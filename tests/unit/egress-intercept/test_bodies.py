@@ -407,6 +407,46 @@ class Bodies(unittest.TestCase):
 
     # --- tunnels ---
 
+    def test_a_slow_reader_gets_the_end_as_well(self):
+        """The last bytes wait in the proxy when the host is done; their time is the reader's."""
+        sizes = [1 << 20, 1500 << 10, 2 << 20, 3 << 20, 4 << 20]
+
+        def serve(c):
+            line, _ = c.head()
+            size = int(line.split(" ")[1][1:])
+            c.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            c.to_end()
+        first = self.start(serve)
+        clients = [first] + [self.h.connect("api") for _ in sizes[1:]]
+        for c, size in zip(clients, sizes):
+            c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            c.send(f"GET /{size} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n")
+        time.sleep(4.5)
+        for c, size in zip(clients, sizes):
+            self.assertEqual(len(Response(c).body), size)
+            c.close()
+
+    def test_short_value_in_a_websocket(self):
+        """Frames cannot grow, so what replaces a value there is cut to its length."""
+        frame = b"\x81" + bytes([len(VALUE_2) + 2]) + b"[" + VALUE_2.encode() + b"]"
+
+        def serve(c):
+            c.head()
+            c.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                   b"\r\n" + frame)
+            for byte in frame:
+                c.send(bytes([byte]))
+            c.to_end()
+        c = self.start(serve, value=VALUE_2)
+        c.send(f"GET /ws HTTP/1.1\r\nHost: {NAME}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+               f"X-Key: {self.p}\r\n\r\n")
+        self.assertEqual(Response(c).status, 101)
+        got = c.take(2 * len(frame))
+        self.assertNotIn(VALUE_2.encode(), got)
+        self.assertEqual(got[:len(frame)], frame[:3] + self.p[:len(VALUE_2)].encode() + b"]")
+        self.assertEqual((got[len(frame):][:3], got[-1:]), (frame[:3], b"]"))
+        c.close()
+
     def test_websocket(self):
         def serve(c):
             _, fields = c.head()

@@ -184,8 +184,11 @@ class Swapping(Case):
         self.assertIn(b"accept-encoding: identity", low)
 
     def test_host_spellings(self):
-        for host in (NAME, NAME.upper(), NAME + ".", NAME + ":443", NAME + ".:8443"):
+        for host in (NAME, NAME.upper(), NAME + ".", NAME + ":443", NAME + ".:443"):
             self.assertEqual(self.h.get("api", host=host).status, 200)
+        for host in (NAME + ":8443", NAME + ":80", NAME + ":0443443"):
+            self.assertIn(self.h.get("api", host=host).status, (400, 421))
+        self.assertEqual(self.h.get("api", f"https://{NAME}:444/abs", host=NAME + ":444").status, 421)
         self.assertEqual(self.h.get("api", f"https://{NAME}/abs?x").status, 200)
         self.assertIn(b"GET /abs?x HTTP/1.1\r\n", self.origin.recorded)
 

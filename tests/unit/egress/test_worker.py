@@ -266,6 +266,12 @@ class Inside(unittest.TestCase):
         self.assertEqual(exchange(resolve("files.test"), 443, b"\x16\x03"), bytes([21, 3, 3, 0, 2, 2, 49]))
         self.assertLess(time.monotonic() - began, 7)
 
+    def test_z_a_flood_of_refusals_is_counted(self):
+        for n in range(200):
+            self.assertEqual(dns(f"csec_{n}.evil.test")[0], 5)
+        time.sleep(1.1)
+        self.assertEqual(dns("csec_last.evil.test")[0], 5)  # its event carries the count
+
     def test_zz_more_connections_than_allowed(self):
         time.sleep(1.5)
         held, refused = [], 0
