@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "init/call.h"
+#include "init/handles.h"
 #include "init/instream.h"
 #include "init/outstream.h"
 #include "wire/pack.h"
@@ -154,6 +155,7 @@ channel_open(struct channels *cs, const struct frame *f)
     list_init(&c->calls);
     map_init(&c->instreams, INSTREAMS_MAX);
     map_init(&c->outstreams, OUTSTREAMS_MAX);
+    map_init(&c->handles, HANDLES_MAX);
     (void)map_put(&cs->by_number, c->number, c);
     list_append(&cs->turns, &c->turn);
     return 0;
@@ -165,12 +167,14 @@ channel_free(struct channel *c)
     calls_drop(c);
     instreams_drop(c);
     outstreams_drop(c);
+    handles_drop(c);
     while (!list_is_empty(&c->items))
         item_free(c, CONTAINER_OF(c->items.next, struct item, link));
     list_remove(&c->turn);
     (void)map_remove(&c->channels->by_number, c->number);
     map_done(&c->instreams);
     map_done(&c->outstreams);
+    map_done(&c->handles);
     buf_done(&c->message);
     free(c);
 }

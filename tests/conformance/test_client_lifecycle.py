@@ -104,9 +104,6 @@ async def test_missing_params(sb):
 NOT_BUILT = [
     ("walk", {"path": "/tmp"}),
     ("expandGlob", {"glob": "*"}),
-    ("open", {"path": "x"}),
-    ("create", {"path": "x"}),
-    ("fileRead", {"fileHandleId": 1, "length": 1}),
     ("spawnDeno", {"code": "1", "extension": "ts", "stdout": "piped", "stderr": "piped"}),
     ("spawnDenoRepl", {"stdout": "piped", "stderr": "piped"}),
     ("fetch", {"url": "https://example.com", "method": "GET", "headers": [], "redirect": "follow",

@@ -165,3 +165,36 @@ test("links, copies, modes and times", options, async () => {
   assert.match(await sb.fs.makeTempFile(), /^\/tmp\//);
   await sb.fs.remove("more", { recursive: true });
 });
+
+test("an open file", options, async () => {
+  const sb = await sandbox();
+  const file = await sb.fs.open("handle.txt", { read: true, write: true, create: true, truncate: true });
+  const text = new TextEncoder().encode("0123456789");
+  assert.equal(await file.write(text), 10);
+  assert.equal(Number(await file.seek(2n, 0)), 2);
+  const into = new Uint8Array(4);
+  assert.equal(await file.read(into), 4);
+  assert.equal(new TextDecoder().decode(into), "2345");
+  assert.equal(Number(await file.seek(-1, 2)), 9);
+  assert.equal(await file.read(into), 1);
+  assert.equal(await file.read(into), null);
+  assert.equal((await file.stat()).size, 10);
+  await file.truncate(4);
+  await file.sync();
+  await file.syncData();
+  await file.lock(true);
+  await file.unlock();
+  await file.close();
+  assert.equal(await sb.fs.readTextFile("handle.txt"), "0123");
+});
+
+test("an open file as streams", options, async () => {
+  const sb = await sandbox();
+  const data = randomBytes(700_001);
+  const to = await sb.fs.create("stream-handle.bin");
+  await ReadableStream.from([new Uint8Array(data)]).pipeTo(to.writable);
+  const from = await sb.fs.open("stream-handle.bin");
+  assert.equal(Buffer.compare(Buffer.from(await new Response(from.readable).arrayBuffer()), data), 0);
+  const empty = await sb.fs.create("empty-handle");
+  assert.equal((await new Response(empty.readable).arrayBuffer()).byteLength, 0);
+});
