@@ -16,7 +16,7 @@
 #include "init/call.h"
 #include "init/handles.h"
 #include "init/instream.h"
-#include "init/outstream.h"
+#include "init/outport.h"
 #include "wire/pack.h"
 
 #include <stdlib.h>
@@ -111,7 +111,7 @@ send_item(struct channel *c)
 static bool
 channel_produce(struct channel *c)
 {
-    if (list_is_empty(&c->items) && outstreams_produce(c))
+    if (list_is_empty(&c->items) && outports_produce(c))
         return true;
     // The end of a stream may just have answered a call.
     return !list_is_empty(&c->items) && send_item(c);
@@ -166,7 +166,7 @@ channel_free(struct channel *c)
 {
     calls_drop(c);
     instreams_drop(c);
-    outstreams_drop(c);
+    outports_drop(c);
     handles_drop(c);
     while (!list_is_empty(&c->items))
         item_free(c, CONTAINER_OF(c->items.next, struct item, link));
@@ -218,9 +218,10 @@ channel_frame(struct channel *c, const struct frame *f)
         c->credit = f->number > UINT64_MAX - c->credit ? UINT64_MAX : c->credit + f->number;
         return 0;
     case FRAME_CANCEL:
-        outstream_cancel(c, f->number);
+        outport_cancel(c, f->number);
         return 0;
-    case FRAME_BARRIER_DONE: // nobody asked for one: harmless
+    case FRAME_BARRIER_DONE:
+        outport_barrier_done(c, f->number);
         return 0;
     default:
         return -1;

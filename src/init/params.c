@@ -24,7 +24,7 @@ static const char *const expected_names[] = {
     [PARAM_NUMBER] = "number", [PARAM_INTEGER] = "int",      [PARAM_INDEX] = "nonnegative int",
     [PARAM_BOOL] = "boolean",  [PARAM_NAMES] = "array",      [PARAM_NAME_MAP] = "record",
     [PARAM_CHOICE] = "string", [PARAM_DATE] = "date string", [PARAM_OBJECT] = "object",
-    [PARAM_OFFSET] = "int",
+    [PARAM_OFFSET] = "int",    [PARAM_REGEXES] = "array",
 };
 static_assert(ARRAY_SIZE(expected_names) == PARAM_TYPE_MAX, "a name for each type");
 
@@ -203,6 +203,7 @@ type_fits(enum param_type type, const json_t *v)
     case PARAM_BOOL:
         return json_is_boolean(v);
     case PARAM_NAMES:
+    case PARAM_REGEXES:
         return json_is_array(v);
     case PARAM_NAME_MAP:
     case PARAM_OBJECT:
@@ -225,6 +226,23 @@ is_integer(enum param_type type)
 static void check_members(struct check *k, const struct param *table, const json_t *object);
 
 static void
+check_regexes(struct check *k, const json_t *v)
+{
+    static const struct param members[] = {{"source", PARAM_NAME}, {"flags", PARAM_NAME}, {0}};
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        char index[24];
+        (void)snprintf(index, sizeof index, "%zu", i);
+        push(k, index);
+        const json_t *element = json_array_get(v, i);
+        if (json_is_object(element))
+            check_members(k, members, element);
+        else
+            complain(k, "object", element);
+        pop(k);
+    }
+}
+
+static void
 check_value(struct check *k, const struct param *p, const json_t *v)
 {
     if (!type_fits(p->type, v)) {
@@ -242,6 +260,8 @@ check_value(struct check *k, const struct param *p, const json_t *v)
         check_name_map(k, v);
     else if (p->type == PARAM_CHOICE)
         check_choice(k, p, v);
+    else if (p->type == PARAM_REGEXES)
+        check_regexes(k, v);
     else if (p->type == PARAM_OBJECT)
         check_members(k, p->members, v);
 }

@@ -21,6 +21,7 @@ enum param_type {
     PARAM_CHOICE,   // one of choices
     PARAM_DATE,     // ISO 8601 text, or a number of seconds
     PARAM_OBJECT,   // members
+    PARAM_REGEXES,  // array of objects with source and flags, strings without NUL
     PARAM_TYPE_MAX
 };
 

@@ -9,6 +9,7 @@
 #include "init/instream.h"
 #include "init/json-input.h"
 #include "init/process.h"
+#include "init/walk.h"
 
 #include <string.h>
 
@@ -78,7 +79,7 @@ static const struct method methods[] = {
     {"umask", files_umask, files_umask_params},
     {"utime", files_utime, files_utime_params},
     {"vscode", NULL, NULL},
-    {"walk", NULL, NULL},
+    {"walk", walk_start, walk_params},
     {"writeFile", files_write, files_write_params},
     {"writeTextFile", files_write_text, files_write_params},
 };

@@ -198,3 +198,43 @@ test("an open file as streams", options, async () => {
   const empty = await sb.fs.create("empty-handle");
   assert.equal((await new Response(empty.readable).arrayBuffer()).byteLength, 0);
 });
+
+async function all(entries) {
+  const found = [];
+  for await (const entry of entries) found.push(entry);
+  return found;
+}
+
+test("walk", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.mkdir("walked/a/b", { recursive: true });
+  await sb.fs.writeTextFile("walked/a/x.ts", "");
+  await sb.fs.writeTextFile("walked/a/b/y.js", "");
+  await sb.fs.symlink("a", "walked/link");
+  const paths = async (o) => (await all(sb.fs.walk("walked", o))).map((e) => e.path).sort();
+  assert.deepEqual(await paths(), ["walked", "walked/a", "walked/a/b", "walked/a/b/y.js", "walked/a/x.ts", "walked/link"]);
+  assert.deepEqual(await paths({ exts: ["ts"] }), ["walked/a/x.ts"]);
+  assert.deepEqual(await paths({ match: [/Y\.JS$/i] }), ["walked/a/b/y.js"]);
+  assert.deepEqual(await paths({ skip: [/\/b$/], includeSymlinks: false }), ["walked", "walked/a", "walked/a/x.ts"]);
+  assert.deepEqual(await paths({ maxDepth: 0 }), ["walked"]);
+  const [root] = await all(sb.fs.walk("walked"));
+  assert.deepEqual([root.name, root.isDirectory, root.isFile, root.isSymlink], ["walked", true, false, false]);
+  await assert.rejects(all(sb.fs.walk("absent")), (e) => e.code === "ENOENT");
+});
+
+test("walk left early", options, async () => {
+  const sb = await sandbox();
+  for (let i = 0; i < 20; i++) {
+    for await (const entry of sb.fs.walk("/usr")) {
+      assert.equal(entry.path, "/usr");
+      break;
+    }
+  }
+  assert.equal(await sb.fs.readTextFile("/etc/hostname") !== "", true);
+});
+
+test("walk a large tree", options, async () => {
+  const sb = await sandbox();
+  const count = Number(await sb.sh`find /usr/lib | wc -l`.text());
+  assert.equal((await all(sb.fs.walk("/usr/lib"))).length, count);
+});
