@@ -41,7 +41,7 @@ struct channel {
     struct map outstreams;
     struct list ready_streams;
     uint32_t last_stream;
-    unsigned barriers; // sent and not passed
+    unsigned barriers;  // sent and not passed
     struct map handles; // open files, by their number
     uint64_t last_handle;
     struct list calls;
