@@ -14,8 +14,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "init/call.h"
+#include "init/handles.h"
 #include "init/instream.h"
-#include "init/outstream.h"
+#include "init/outport.h"
 #include "wire/pack.h"
 
 #include <stdlib.h>
@@ -110,7 +111,7 @@ send_item(struct channel *c)
 static bool
 channel_produce(struct channel *c)
 {
-    if (list_is_empty(&c->items) && outstreams_produce(c))
+    if (list_is_empty(&c->items) && outports_produce(c))
         return true;
     // The end of a stream may just have answered a call.
     return !list_is_empty(&c->items) && send_item(c);
@@ -154,6 +155,7 @@ channel_open(struct channels *cs, const struct frame *f)
     list_init(&c->calls);
     map_init(&c->instreams, INSTREAMS_MAX);
     map_init(&c->outstreams, OUTSTREAMS_MAX);
+    map_init(&c->handles, HANDLES_MAX);
     (void)map_put(&cs->by_number, c->number, c);
     list_append(&cs->turns, &c->turn);
     return 0;
@@ -164,13 +166,15 @@ channel_free(struct channel *c)
 {
     calls_drop(c);
     instreams_drop(c);
-    outstreams_drop(c);
+    outports_drop(c);
+    handles_drop(c);
     while (!list_is_empty(&c->items))
         item_free(c, CONTAINER_OF(c->items.next, struct item, link));
     list_remove(&c->turn);
     (void)map_remove(&c->channels->by_number, c->number);
     map_done(&c->instreams);
     map_done(&c->outstreams);
+    map_done(&c->handles);
     buf_done(&c->message);
     free(c);
 }
@@ -214,9 +218,10 @@ channel_frame(struct channel *c, const struct frame *f)
         c->credit = f->number > UINT64_MAX - c->credit ? UINT64_MAX : c->credit + f->number;
         return 0;
     case FRAME_CANCEL:
-        outstream_cancel(c, f->number);
+        outport_cancel(c, f->number);
         return 0;
-    case FRAME_BARRIER_DONE: // nobody asked for one: harmless
+    case FRAME_BARRIER_DONE:
+        outport_barrier_done(c, f->number);
         return 0;
     default:
         return -1;

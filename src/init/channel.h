@@ -16,6 +16,8 @@ enum {
     CHANNELS_MAX = 1024,
     // Open output streams of a client; casemated maps as many.
     OUTSTREAMS_MAX = 16384,
+    // Open files of a client: one that never closes leaves descriptors for the others.
+    HANDLES_MAX = 1024,
     // Room that the daemon's envelope around a result takes of the client's message limit.
     CHANNEL_ENVELOPE = 512,
 };
@@ -39,6 +41,9 @@ struct channel {
     struct map outstreams;
     struct list ready_streams;
     uint32_t last_stream;
+    unsigned barriers;  // sent and not passed
+    struct map handles; // open files, by their number
+    uint64_t last_handle;
     struct list calls;
 };
 

@@ -100,19 +100,27 @@ files_umask(struct call *call, const json_t *params)
 const struct param files_utime_params[] = {
     {"path", PARAM_NAME}, {"atime", PARAM_DATE}, {"mtime", PARAM_DATE}, {0}};
 
+bool
+files_take_times(struct call *call, const json_t *params, struct timespec ret[2])
+{
+    static const char *const names[2] = {"atime", "mtime"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = param_value(params, names[i]);
+        if (date_from_json(v, &ret[i]) < 0) {
+            call_invalid_param(call, "date string", names[i], v);
+            return false;
+        }
+    }
+    return true;
+}
+
 void
 files_utime(struct call *call, const json_t *params)
 {
     struct app_path path;
     struct timespec times[2];
-    static const char *const names[2] = {"atime", "mtime"};
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *v = param_value(params, names[i]);
-        if (date_from_json(v, &times[i]) < 0) {
-            call_invalid_param(call, "date string", names[i], v);
-            return;
-        }
-    }
+    if (!files_take_times(call, params, times))
+        return;
     if (!files_take_path(call, params, "path", "utime", &path))
         return;
     int r;

@@ -50,21 +50,44 @@ open_for_writing(const char *path, const json_t *options)
     return TAKE_FD(fd);
 }
 
+// As fd_write_all, but adds what it wrote to *written even when it fails.
 static int
-write_base64(int fd, const char *text, size_t size)
+write_counted(int fd, const uint8_t *data, size_t size, size_t *written)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        size_t done = n > 0 ? (size_t)n : 0;
+        data += done;
+        size -= done;
+        *written += done;
+    }
+    return 0;
+}
+
+int
+files_write_base64(int fd, const char *text, size_t size, size_t *ret_written)
 {
     enum { PIECE = 256 * 1024 };
     static uint8_t data[PIECE / 4 * 3];
+    *ret_written = 0;
     while (size > 0) {
         size_t piece = size < PIECE ? size : PIECE;
         ptrdiff_t n = base64_decode(data, text, piece);
-        int r = n < 0 ? -EINVAL : fd_write_all(fd, data, (size_t)n);
+        int r = n < 0 ? -EINVAL : write_counted(fd, data, (size_t)n, ret_written);
         if (r < 0)
             return r;
         text += piece;
         size -= piece;
     }
     return 0;
+}
+
+static int
+write_base64(int fd, const char *text, size_t size)
+{
+    return files_write_base64(fd, text, size, &(size_t){0});
 }
 
 static int

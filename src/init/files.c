@@ -66,8 +66,8 @@ date_json(const struct statx_timestamp *t)
     return json_string(text);
 }
 
-static json_t *
-info_json(const struct statx *st)
+json_t *
+files_info_json(const struct statx *st)
 {
     mode_t mode = st->stx_mode;
     const struct statx_timestamp *birth =
@@ -106,7 +106,7 @@ answer_info(struct call *call, const json_t *params, const char *op, int flags)
     if (r < 0)
         call_fail_errno(call, -r, op, param_text(params, "path"));
     else
-        call_ok(call, info_json(&st));
+        call_ok(call, files_info_json(&st));
 }
 
 void

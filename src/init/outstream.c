@@ -3,12 +3,11 @@
 // one-shot, so a pipe that nobody may read now costs no wake-ups; finding it empty arms the watch
 // again.
 //
-// While gated, a stream is not read. Open, it is read by outstreams_produce when its channel has
+// While gated, a stream is not read. Open, it is read by its port when its channel has
 // credit and nothing else to send. Discarded, a task reads it: in slices, so that a process that
 // writes without end to nobody does not hold up others.
 #include "init/outstream.h"
 
-#include "base/base64.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -31,12 +30,11 @@ arm(struct outstream *s)
 static void
 set_ready(struct outstream *s)
 {
-    list_remove(&s->ready);
     if (s->state == OUTSTREAM_DISCARD) {
         loop_task_stop(&s->discard);
         loop_task_start(s->loop, &s->discard);
     } else if (s->state == OUTSTREAM_OPEN) {
-        list_append(&s->channel->ready_streams, &s->ready);
+        outport_set_ready(&s->port);
     }
 }
 
@@ -61,10 +59,8 @@ outstream_end(struct outstream *s)
 {
     loop_watch_remove(s->loop, &s->watch);
     (void)close(s->watch.fd);
-    list_remove(&s->ready);
     loop_task_stop(&s->discard);
-    if (s->channel != NULL)
-        (void)map_remove(&s->channel->outstreams, s->number);
+    outport_remove(&s->port);
     s->events->ended(s->user, s);
     free(s);
 }
@@ -89,29 +85,25 @@ discard_step(void *user)
     return true;
 }
 
+static const struct outport_ops outstream_ops;
+
 struct outstream *
 outstream_new(struct channel *c, int fd, const struct outstream_events *events, void *user)
 {
-    if (c->outstreams.count >= c->outstreams.cap) {
-        (void)close(fd);
-        return NULL;
-    }
     struct outstream *s = xcalloc(1, sizeof *s);
-    s->number = ++c->last_stream;
-    s->channel = c;
     s->loop = c->channels->link.loop;
     s->watch = (struct loop_watch){.fd = fd, .ready = watch_ready, .user = s};
     s->discard = (struct loop_task){.step = discard_step, .user = s};
     s->events = events;
     s->user = user;
-    list_init(&s->ready);
     list_init(&s->discard.link);
-    if (loop_watch_add(s->loop, &s->watch, EPOLLONESHOT) < 0) {
+    if (outport_add(&s->port, c, &outstream_ops) < 0 ||
+        loop_watch_add(s->loop, &s->watch, EPOLLONESHOT) < 0) {
+        outport_remove(&s->port);
         (void)close(fd);
         free(s);
         return NULL;
     }
-    (void)map_put(&c->outstreams, s->number, s);
     return s;
 }
 
@@ -121,7 +113,7 @@ outstream_open(struct outstream *s)
     if (s->state != OUTSTREAM_GATED)
         return;
     s->state = OUTSTREAM_OPEN;
-    channel_queue(s->channel, FRAME_STREAM_START, 0, s->number, NULL, 0);
+    outport_start(&s->port);
     set_ready(s);
 }
 
@@ -139,94 +131,63 @@ outstream_expect_end(struct outstream *s)
         set_ready(s);
 }
 
-void
-outstream_discard(struct outstream *s)
+static void
+port_discard(struct outport *p)
 {
-    if (s->state == OUTSTREAM_DISCARD)
-        return;
+    struct outstream *s = (struct outstream *)p;
     s->state = OUTSTREAM_DISCARD;
-    channel_unqueue(s->channel, FRAME_STREAM_START, s->number);
-    (void)map_remove(&s->channel->outstreams, s->number);
-    s->channel = NULL;
     set_ready(s);
     if (s->end_expected)
         set_drained(s);
 }
 
 void
-outstream_cancel(struct channel *c, uint64_t number)
+outstream_discard(struct outstream *s)
 {
-    struct outstream *s = map_get(&c->outstreams, number);
-    if (s != NULL)
-        outstream_discard(s);
+    if (s->state == OUTSTREAM_DISCARD)
+        return;
+    outport_remove(&s->port);
+    port_discard(&s->port);
 }
 
-void
-outstreams_drop(struct channel *c)
-{
-    struct outstream *s;
-    while ((s = map_any(&c->outstreams)) != NULL)
-        outstream_discard(s);
-}
-
-static void
-send_frame(struct channel *c, const struct outstream *s, enum frame_kind kind, const char *text,
-           size_t size)
-{
-    link_send(&c->channels->link, &(struct frame){.kind = kind,
-                                                  .channel = (uint32_t)c->number,
-                                                  .number = s->number,
-                                                  .payload = (const uint8_t *)text,
-                                                  .size = size});
-    c->credit -= FRAME_HEADER_SIZE + size;
-}
-
-static void
-send_chunk(struct channel *c, struct outstream *s, const uint8_t *data, size_t size)
-{
-    static char text[FRAME_PAYLOAD_MAX];
-    base64_encode(text, data, size);
-    send_frame(c, s, FRAME_STREAM_DATA, text, base64_encoded_size(size));
-    s->drain_left -= size < s->drain_left ? size : s->drain_left;
-}
-
-// One read of the stream, of at most size bytes. True if a frame was sent.
-static bool
-produce(struct channel *c, struct outstream *s, size_t size)
+// One read of the stream, of at most size bytes.
+static enum outport_result
+produce(struct outstream *s, size_t size)
 {
     static uint8_t data[FRAME_CHUNK_MAX];
     bool last = s->end_expected && s->drain_left == 0;
     ssize_t n = read(s->watch.fd, data, size);
     if (n > 0) {
-        send_chunk(c, s, data, (size_t)n);
+        outport_send_data(&s->port, data, (size_t)n);
+        s->drain_left -= (size_t)n < s->drain_left ? (size_t)n : s->drain_left;
         set_ready(s); // behind the others
     } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        list_remove(&s->ready);
+        list_remove(&s->port.ready);
         arm(s);
     } else {
-        send_frame(c, s, FRAME_STREAM_END, NULL, 0);
+        outport_send(&s->port, FRAME_STREAM_END, NULL, 0);
         s->end_expected = true;
         set_drained(s);
         outstream_end(s);
-        return true;
+        return OUTPORT_SENT;
     }
     if (last)
         set_drained(s);
-    return n > 0;
+    return n > 0 ? OUTPORT_SENT : OUTPORT_EMPTY;
 }
 
-bool
-outstreams_produce(struct channel *c)
+static enum outport_result
+port_produce(struct outport *p)
 {
-    while (!list_is_empty(&c->ready_streams)) {
-        if (c->credit < FRAME_HEADER_SIZE + OUTSTREAM_CHUNK_MIN / 3 * 4)
-            return false;
-        size_t most = (size_t)(c->credit < FRAME_PAYLOAD_MAX ? c->credit : FRAME_PAYLOAD_MAX);
-        if (c->credit - FRAME_HEADER_SIZE < most)
-            most = (size_t)(c->credit - FRAME_HEADER_SIZE);
-        struct outstream *s = CONTAINER_OF(c->ready_streams.next, struct outstream, ready);
-        if (produce(c, s, most / 4 * 3))
-            return true;
-    }
-    return false;
+    uint64_t credit = p->channel->credit;
+    if (credit < FRAME_HEADER_SIZE + OUTSTREAM_CHUNK_MIN / 3 * 4)
+        return OUTPORT_NO_CREDIT;
+    credit -= FRAME_HEADER_SIZE;
+    size_t most = credit < FRAME_PAYLOAD_MAX ? (size_t)credit : FRAME_PAYLOAD_MAX;
+    return produce((struct outstream *)p, most / 4 * 3);
 }
+
+static const struct outport_ops outstream_ops = {
+    .produce = port_produce,
+    .discard = port_discard,
+};

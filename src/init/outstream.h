@@ -2,7 +2,7 @@
 // Streams to a client: the read end of a pipe, read only as fast as the client takes it.
 #pragma once
 
-#include "init/channel.h"
+#include "init/outport.h"
 
 enum outstream_state {
     OUTSTREAM_GATED,   // announced; the client may not be ready for it
@@ -21,9 +21,7 @@ struct outstream_events {
 };
 
 struct outstream {
-    uint32_t number;
-    struct list ready;       // in channel.ready_streams or outstreams being discarded
-    struct channel *channel; // NULL once discarded
+    struct outport port; // first; removed once discarded
     struct loop *loop;
     struct loop_watch watch;
     struct loop_task discard;
@@ -42,7 +40,7 @@ struct outstream *outstream_new(struct channel *c, int fd, const struct outstrea
 static inline uint32_t
 outstream_number(const struct outstream *s)
 {
-    return s != NULL ? s->number : 0;
+    return s != NULL ? s->port.number : 0;
 }
 
 void outstream_open(struct outstream *s); // opens the gate, once
@@ -50,9 +48,3 @@ void outstream_open(struct outstream *s); // opens the gate, once
 void outstream_expect_end(struct outstream *s);
 // From now on what comes is thrown away, and no frame leaves.
 void outstream_discard(struct outstream *s);
-
-void outstream_cancel(struct channel *c,
-                      uint64_t number); // by the client; unknown numbers are ignored
-bool
-outstreams_produce(struct channel *c);   // sends a frame of a stream that has data, if there is one
-void outstreams_drop(struct channel *c); // the client is gone

@@ -6,8 +6,10 @@
 #include "init/errors.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -22,6 +24,7 @@ static const char *const expected_names[] = {
     [PARAM_NUMBER] = "number", [PARAM_INTEGER] = "int",      [PARAM_INDEX] = "nonnegative int",
     [PARAM_BOOL] = "boolean",  [PARAM_NAMES] = "array",      [PARAM_NAME_MAP] = "record",
     [PARAM_CHOICE] = "string", [PARAM_DATE] = "date string", [PARAM_OBJECT] = "object",
+    [PARAM_OFFSET] = "int",    [PARAM_REGEXES] = "array",
 };
 static_assert(ARRAY_SIZE(expected_names) == PARAM_TYPE_MAX, "a name for each type");
 
@@ -162,6 +165,25 @@ check_choice(struct check *k, const struct param *p, const json_t *v)
 }
 
 static bool
+offset_value(const json_t *v, int64_t *ret)
+{
+    double n = json_number_value(v);
+    if (json_is_number(v)) {
+        bool fits = fabs(n) <= SAFE_INTEGER_MAX && trunc(n) == n;
+        *ret = fits ? (int64_t)n : 0;
+        return fits;
+    }
+    const char *text = json_string_value(v);
+    size_t digits = text != NULL && *text == '-' ? 1 : 0;
+    if (text == NULL || text[digits] < '0' || text[digits] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    *ret = strtoll(text, &end, 10);
+    return errno == 0 && *end == '\0' && (size_t)(end - text) == json_string_length(v);
+}
+
+static bool
 type_fits(enum param_type type, const json_t *v)
 {
     double n = json_number_value(v);
@@ -176,9 +198,12 @@ type_fits(enum param_type type, const json_t *v)
         return json_is_number(v) && fabs(n) <= SAFE_INTEGER_MAX && trunc(n) == n;
     case PARAM_INDEX:
         return json_is_number(v) && n >= 0 && n <= SAFE_INTEGER_MAX && trunc(n) == n;
+    case PARAM_OFFSET:
+        return offset_value(v, &(int64_t){0});
     case PARAM_BOOL:
         return json_is_boolean(v);
     case PARAM_NAMES:
+    case PARAM_REGEXES:
         return json_is_array(v);
     case PARAM_NAME_MAP:
     case PARAM_OBJECT:
@@ -201,6 +226,23 @@ is_integer(enum param_type type)
 static void check_members(struct check *k, const struct param *table, const json_t *object);
 
 static void
+check_regexes(struct check *k, const json_t *v)
+{
+    static const struct param members[] = {{"source", PARAM_NAME}, {"flags", PARAM_NAME}, {0}};
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        char index[24];
+        (void)snprintf(index, sizeof index, "%zu", i);
+        push(k, index);
+        const json_t *element = json_array_get(v, i);
+        if (json_is_object(element))
+            check_members(k, members, element);
+        else
+            complain(k, "object", element);
+        pop(k);
+    }
+}
+
+static void
 check_value(struct check *k, const struct param *p, const json_t *v)
 {
     if (!type_fits(p->type, v)) {
@@ -219,6 +261,8 @@ check_value(struct check *k, const struct param *p, const json_t *v)
         check_name_map(k, v);
     else if (p->type == PARAM_CHOICE)
         check_choice(k, p, v);
+    else if (p->type == PARAM_REGEXES)
+        check_regexes(k, v);
     else if (p->type == PARAM_OBJECT)
         check_members(k, p->members, v);
 }
@@ -288,4 +332,11 @@ param_index(const json_t *params, const char *name, uint64_t *ret)
         return false;
     *ret = (uint64_t)v;
     return true;
+}
+
+bool
+param_offset(const json_t *params, const char *name, int64_t *ret)
+{
+    const json_t *v = param_value(params, name);
+    return v != NULL && offset_value(v, ret);
 }

@@ -14,12 +14,14 @@ enum param_type {
     PARAM_NUMBER,  // finite
     PARAM_INTEGER, // up to 2^53 either way
     PARAM_INDEX,   // an integer from 0
+    PARAM_OFFSET,  // an integer of 64 bits, as a number or as decimal text
     PARAM_BOOL,
     PARAM_NAMES,    // array of PARAM_NAME
     PARAM_NAME_MAP, // object whose keys and values are PARAM_NAME
     PARAM_CHOICE,   // one of choices
     PARAM_DATE,     // ISO 8601 text, or a number of seconds
     PARAM_OBJECT,   // members
+    PARAM_REGEXES,  // array of objects with source and flags, strings without NUL
     PARAM_TYPE_MAX
 };
 
@@ -53,3 +55,4 @@ const json_t *param_value(const json_t *params, const char *name); // NULL if ab
 bool param_flag(const json_t *params, const char *name, bool fallback);
 bool param_number(const json_t *params, const char *name, double *ret); // false: absent, untouched
 bool param_index(const json_t *params, const char *name, uint64_t *ret);
+bool param_offset(const json_t *params, const char *name, int64_t *ret);

@@ -107,7 +107,7 @@ static bool
 has_output_for(const struct process *p, const struct channel *c)
 {
     for (size_t i = 0; i < 2; i++)
-        if (p->out[i] != NULL && p->out[i]->channel == c && !p->out[i]->drained)
+        if (p->out[i] != NULL && p->out[i]->port.channel == c && !p->out[i]->drained)
             return true;
     return false;
 }
@@ -166,8 +166,8 @@ void
 process_open_gate(struct process *p, const struct channel *c)
 {
     for (size_t i = 0; i < 2; i++)
-        if (p->out[i] != NULL && p->out[i]->channel != NULL &&
-            (c == NULL || p->out[i]->channel == c))
+        if (p->out[i] != NULL && p->out[i]->port.channel != NULL &&
+            (c == NULL || p->out[i]->port.channel == c))
             outstream_open(p->out[i]);
 }
 

@@ -5,9 +5,11 @@
 #include "base/mem.h"
 #include "init/env-rpc.h"
 #include "init/files.h"
+#include "init/handles.h"
 #include "init/instream.h"
 #include "init/json-input.h"
 #include "init/process.h"
+#include "init/walk.h"
 
 #include <string.h>
 
@@ -30,7 +32,7 @@ static const struct method methods[] = {
     {"chmod", files_chmod, files_chmod_params},
     {"chown", files_chown, files_chown_params},
     {"copyFile", files_copy, files_copy_params},
-    {"create", NULL, NULL},
+    {"create", handles_create, files_path_params},
     {"denoHttpWait", NULL, NULL},
     {"denoReplCall", NULL, NULL},
     {"denoReplClose", NULL, NULL},
@@ -42,23 +44,23 @@ static const struct method methods[] = {
     {"expandGlob", NULL, NULL},
     {"exposeHttp", NULL, NULL},
     {"fetch", NULL, NULL},
-    {"fileClose", NULL, NULL},
-    {"fileLock", NULL, NULL},
-    {"fileRead", NULL, NULL},
-    {"fileSeek", NULL, NULL},
-    {"fileStat", NULL, NULL},
-    {"fileSync", NULL, NULL},
-    {"fileSyncData", NULL, NULL},
-    {"fileTruncate", NULL, NULL},
-    {"fileUnlock", NULL, NULL},
-    {"fileUtime", NULL, NULL},
-    {"fileWrite", NULL, NULL},
+    {"fileClose", handles_close, handles_only_params},
+    {"fileLock", handles_lock, handles_lock_params},
+    {"fileRead", handles_read, handles_read_params},
+    {"fileSeek", handles_seek, handles_seek_params},
+    {"fileStat", handles_stat, handles_only_params},
+    {"fileSync", handles_sync, handles_only_params},
+    {"fileSyncData", handles_sync_data, handles_only_params},
+    {"fileTruncate", handles_truncate, handles_truncate_params},
+    {"fileUnlock", handles_unlock, handles_only_params},
+    {"fileUtime", handles_utime, handles_utime_params},
+    {"fileWrite", handles_write, handles_write_params},
     {"link", files_link, files_link_params},
     {"lstat", files_lstat, files_path_params},
     {"makeTempDir", files_make_temp_dir, files_make_temp_params},
     {"makeTempFile", files_make_temp_file, files_make_temp_params},
     {"mkdir", files_mkdir, files_mkdir_params},
-    {"open", NULL, NULL},
+    {"open", handles_open, handles_open_params},
     {"processKill", process_kill, process_kill_params},
     {"processWait", process_wait, process_wait_params},
     {"readDir", files_read_dir, files_path_params},
@@ -77,7 +79,7 @@ static const struct method methods[] = {
     {"umask", files_umask, files_umask_params},
     {"utime", files_utime, files_utime_params},
     {"vscode", NULL, NULL},
-    {"walk", NULL, NULL},
+    {"walk", walk_start, walk_params},
     {"writeFile", files_write, files_write_params},
     {"writeTextFile", files_write_text, files_write_params},
 };

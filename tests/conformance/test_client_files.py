@@ -166,3 +166,35 @@ async def test_umask(sb):
     await settle(sb.fs.write_text_file("masked", ""))
     assert (await settle(sb.fs.stat("masked")))["mode"] & 0o777 == 0o600
     assert await settle(sb.fs.umask(0o022)) == 0o077
+
+
+async def test_file_handles(sb):
+    await settle(sb.fs.write_text_file("handle.txt", ""))
+    file = await settle(sb.fs.open("handle.txt", read=True, write=True))
+    assert await settle(file.write(b"0123456789!")) == 11
+    assert await settle(file.seek(0, 0)) == 0
+    assert await settle(file.read(11)) == b"0123456789!"
+    assert await settle(file.seek(5, 0)) == 5
+    assert await settle(file.read(5)) == b"56789"
+    await settle(file.seek(0, 0))
+    assert await settle(file.seek(3, 1)) == 3
+    assert await settle(file.read(3)) == b"345"
+    info = await settle(file.stat())
+    assert info["is_file"] is True and info["size"] == 11
+    await settle(file.truncate(5))
+    assert (await settle(file.stat()))["size"] == 5
+    await settle(file.truncate(0))
+    assert await settle(sb.fs.read_text_file("handle.txt")) == ""
+    await settle(file.sync())
+    await settle(file.lock(True))
+    await settle(file.unlock())
+    await settle(file.utime(1.5, 2))
+    assert (await settle(file.stat()))["mtime"] == "1970-01-01T00:00:02.000Z"
+    await settle(file.close())
+    with pytest.raises(Exception, match="BadResource"):
+        await settle(file.stat())
+    file = await settle(sb.fs.create("created.txt"))
+    await settle(file.write(b"x"))
+    await settle(file.sync_data())
+    await settle(file.close())
+    assert await settle(sb.fs.read_text_file("created.txt")) == "x"

@@ -57,6 +57,8 @@ class Stream:
         self.started = self.ended = False
         self.data = bytearray()
         self.chunks = 0
+        self.error = None
+        self.take = None  # called with each chunk, instead of keeping it
 
 
 class Channel:
@@ -67,6 +69,8 @@ class Channel:
         self.parts = {}
         self.streams = {}
         self.refused = {}
+        self.barriers = []
+        self.auto_barrier = True
         self.log = []
         self.credit = 1 << 20
         self.auto_credit = True
@@ -128,8 +132,16 @@ class Channel:
             self.take_result(flags, number, payload)
         elif kind == REFUSE:
             self.refused[number] = json.loads(payload)
+        elif kind == BARRIER:
+            self.barriers.append(number)
+            if self.auto_barrier:
+                self.pass_barrier(number)
         else:
             self.take_stream(kind, number, payload)
+
+    def pass_barrier(self, number):
+        self.barriers.remove(number)
+        self.guest.send(BARRIER_DONE, self.number, number)
 
     def give(self, size):
         self.credit += size
@@ -152,8 +164,15 @@ class Channel:
             s.started = True
         elif kind == DATA:
             assert payload
-            s.data += base64.b64decode(payload, validate=True)
+            data = base64.b64decode(payload, validate=True)
+            if s.take:
+                s.take(data)
+            else:
+                s.data += data
             s.chunks += 1
+        elif kind == ERROR:
+            s.error = json.loads(payload)
+            s.ended = True
         else:
             assert kind == END
             s.ended = True

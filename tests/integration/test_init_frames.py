@@ -513,9 +513,9 @@ def test_method_not_found_and_not_supported(ch):
         ch.call("download", localPath="a", sandboxPath="b")
     assert e.value.value == {"code": -32601, "message": "Method not found"}
     with pytest.raises(Failure) as e:
-        ch.call("walk", path="/")
+        ch.call("exposeHttp", domain="x", port=80)
     assert (e.value.value["constructorName"], code(e)) == ("NotSupported", "ENOTSUP")
-    assert "walk" in e.value.value["message"] and len(e.value.value) == 9
+    assert "exposeHttp" in e.value.value["message"] and len(e.value.value) == 9
 
 
 def test_invalid_params(ch):

@@ -165,3 +165,76 @@ test("links, copies, modes and times", options, async () => {
   assert.match(await sb.fs.makeTempFile(), /^\/tmp\//);
   await sb.fs.remove("more", { recursive: true });
 });
+
+test("an open file", options, async () => {
+  const sb = await sandbox();
+  const file = await sb.fs.open("handle.txt", { read: true, write: true, create: true, truncate: true });
+  const text = new TextEncoder().encode("0123456789");
+  assert.equal(await file.write(text), 10);
+  assert.equal(Number(await file.seek(2n, 0)), 2);
+  const into = new Uint8Array(4);
+  assert.equal(await file.read(into), 4);
+  assert.equal(new TextDecoder().decode(into), "2345");
+  assert.equal(Number(await file.seek(-1, 2)), 9);
+  assert.equal(await file.read(into), 1);
+  assert.equal(await file.read(into), null);
+  assert.equal((await file.stat()).size, 10);
+  await file.truncate(4);
+  await file.sync();
+  await file.syncData();
+  await file.lock(true);
+  await file.unlock();
+  await file.close();
+  assert.equal(await sb.fs.readTextFile("handle.txt"), "0123");
+});
+
+test("an open file as streams", options, async () => {
+  const sb = await sandbox();
+  const data = randomBytes(700_001);
+  const to = await sb.fs.create("stream-handle.bin");
+  await ReadableStream.from([new Uint8Array(data)]).pipeTo(to.writable);
+  const from = await sb.fs.open("stream-handle.bin");
+  assert.equal(Buffer.compare(Buffer.from(await new Response(from.readable).arrayBuffer()), data), 0);
+  const empty = await sb.fs.create("empty-handle");
+  assert.equal((await new Response(empty.readable).arrayBuffer()).byteLength, 0);
+});
+
+async function all(entries) {
+  const found = [];
+  for await (const entry of entries) found.push(entry);
+  return found;
+}
+
+test("walk", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.mkdir("walked/a/b", { recursive: true });
+  await sb.fs.writeTextFile("walked/a/x.ts", "");
+  await sb.fs.writeTextFile("walked/a/b/y.js", "");
+  await sb.fs.symlink("a", "walked/link");
+  const paths = async (o) => (await all(sb.fs.walk("walked", o))).map((e) => e.path).sort();
+  assert.deepEqual(await paths(), ["walked", "walked/a", "walked/a/b", "walked/a/b/y.js", "walked/a/x.ts", "walked/link"]);
+  assert.deepEqual(await paths({ exts: ["ts"] }), ["walked/a/x.ts"]);
+  assert.deepEqual(await paths({ match: [/Y\.JS$/i] }), ["walked/a/b/y.js"]);
+  assert.deepEqual(await paths({ skip: [/\/b$/], includeSymlinks: false }), ["walked", "walked/a", "walked/a/x.ts"]);
+  assert.deepEqual(await paths({ maxDepth: 0 }), ["walked"]);
+  const [root] = await all(sb.fs.walk("walked"));
+  assert.deepEqual([root.name, root.isDirectory, root.isFile, root.isSymlink], ["walked", true, false, false]);
+  await assert.rejects(all(sb.fs.walk("absent")), (e) => e.code === "ENOENT");
+});
+
+test("walk left early", options, async () => {
+  const sb = await sandbox();
+  for (let i = 0; i < 20; i++) {
+    for await (const entry of sb.fs.walk("/usr")) {
+      assert.equal(entry.path, "/usr");
+      break;
+    }
+  }
+  assert.equal(await sb.fs.readTextFile("/etc/hostname") !== "", true);
+});
+
+test("walk a large tree", options, async () => {
+  const sb = await sandbox();
+  const count = Number(await sb.sh`find /usr/lib | wc -l`.text());
+  assert.equal((await all(sb.fs.walk("/usr/lib"))).length, count);
+});
