@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "init/env-rpc.h"
 #include "init/files.h"
+#include "init/glob.h"
 #include "init/handles.h"
 #include "init/instream.h"
 #include "init/json-input.h"
@@ -41,7 +42,7 @@ static const struct method methods[] = {
     {"envGet", env_rpc_get, env_rpc_key_params},
     {"envSet", env_rpc_set, env_rpc_set_params},
     {"envToObject", env_rpc_to_object, no_params},
-    {"expandGlob", NULL, NULL},
+    {"expandGlob", glob_start, glob_params},
     {"exposeHttp", NULL, NULL},
     {"fetch", NULL, NULL},
     {"fileClose", handles_close, handles_only_params},

@@ -198,3 +198,12 @@ async def test_file_handles(sb):
     await settle(file.sync_data())
     await settle(file.close())
     assert await settle(sb.fs.read_text_file("created.txt")) == "x"
+
+
+async def test_walk_and_expand_glob(sb):
+    # This client returns the stream's id, and cannot read it.
+    assert await settle(sb.fs.walk("/etc", max_depth=1, exts=[".conf"]))
+    assert await settle(sb.fs.expand_glob("*", root="/etc", case_insensitive=True))
+    with pytest.raises(Exception, match="ENOENT"):
+        await settle(sb.fs.walk("/absent"))
+    assert await settle(sb.fs.read_text_file("/etc/hostname"))

@@ -102,7 +102,6 @@ async def test_missing_params(sb):
 
 # Methods of the protocol that this build has not yet: a clear answer, and the connection goes on.
 NOT_BUILT = [
-    ("expandGlob", {"glob": "*"}),
     ("spawnDeno", {"code": "1", "extension": "ts", "stdout": "piped", "stderr": "piped"}),
     ("spawnDenoRepl", {"stdout": "piped", "stderr": "piped"}),
     ("fetch", {"url": "https://example.com", "method": "GET", "headers": [], "redirect": "follow",

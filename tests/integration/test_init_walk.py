@@ -133,6 +133,98 @@ def test_links_without_end(ch):
     assert walk(ch, "loop", followSymlinks=True) == ["/home/app/loop", "loop", "loop/in"]
 
 
+def glob(ch, pattern, **params):
+    return [e.get("path") for e in stream(ch, "expandGlob", glob=pattern, **params)]
+
+
+HOME = "/home/app/"
+
+
+@pytest.mark.parametrize("pattern, params, paths", [
+    ("t/*", {}, [p for p in ALL if p.count("/") == 1]),
+    ("t/*.ts", {}, ["t/one.ts"]),
+    ("t/**", {}, ALL),
+    ("t/**/", {}, DIRS),
+    ("t/**", {"includeDirs": False}, [p for p in ALL if p not in DIRS]),
+    ("t/**/*.ts", {}, [p for p in ALL if p.endswith(".ts")]),
+    ("**/*.ts", {"root": "t"}, [p for p in ALL if p.endswith(".ts")]),
+    ("**/*.ts", {"root": "/home/app/t/a/../."}, [p for p in ALL if p.endswith(".ts")]),
+    ("/home/app/t/*/*.ts", {"root": "/usr"}, ["t/a/x.ts", "t/c.d/é.ts"]),
+    ("t/**/b/**", {}, ["t/a/b", "t/a/b/deep.ts"]),
+    ("t/**", {"globstar": False}, [p for p in ALL if p.count("/") == 1]),
+    ("t", {}, ["t"]),
+    ("t/", {}, ["t"]),
+    ("t/one.ts/", {}, []),
+    ("t/one.ts/**", {}, []),
+    ("t/*/**", {}, [p for p in ALL if p.startswith(("t/.h", "t/a", "t/c.d"))]),
+    ("nope/**", {}, []),
+    ("t/../t/on?.ts", {}, ["t/one.ts"]),
+    ("t/{one,two}.*", {}, ["t/one.ts", "t/two.js"]),
+    ("t/[!a-n]*", {}, [p for p in ALL if p.count("/") == 1 and p[2] not in "abcdefghijklmn"]),
+    ("t/[[:alpha:]]", {}, ["t/a"]),
+    ("t/ONE*", {}, []),
+    ("t/ONE*", {"caseInsensitive": True}, ["t/one.ts"]),
+    ("t/@(one|two).*", {}, ["t/one.ts", "t/two.js"]),
+    ("t/@(one|two).*", {"extended": False}, []),
+    ("t/!(one|two)*", {}, [p for p in ALL if p.count("/") == 1 and not p.startswith(("t/one", "t/two"))]),
+    ("t/**", {"exclude": ["t/a", "**/*.js"]}, [p for p in ALL if not p.startswith("t/a") and not p.endswith(".js")]),
+    ("t/**", {"exclude": ["a/**"], "root": "/home/app"}, ALL),
+    ("**", {"root": "t", "exclude": ["a/**"]}, [p for p in ALL if not p.startswith("t/a/")]),
+    ("t/**", {"exclude": ["t"]}, []),
+    ("t/link/*", {}, ["t/link/b", "t/link/x.ts"]),
+    ("t/l*k/*", {}, []),
+    ("t/[", {}, []),
+], ids=str)
+def test_glob(ch, pattern, params, paths):
+    expected = sorted((HOME + p for p in paths), key=str.encode)
+    assert glob(ch, pattern, **params) == expected
+    assert glob(ch, pattern, options=params) == expected
+
+
+def test_glob_following(ch):
+    assert glob(ch, "follow/**", followSymlinks=True) == [HOME + p for p in (
+        "follow", "follow/real", "follow/real/sub", "follow/real/sub/f", "out", "out/o", "t/one.ts")]
+    assert glob(ch, "follow/**", followSymlinks=True, canonicalize=False) == [HOME + p for p in (
+        "follow", "follow/dir", "follow/dir/o", "follow/file", "follow/real", "follow/real/sub", "follow/real/sub/f")]
+    assert glob(ch, "follow/d*/*", followSymlinks=True, canonicalize=False) == [HOME + "follow/dir/o"]
+    assert glob(ch, "loop/**", followSymlinks=True) == [HOME + "loop", HOME + "loop/in"]
+    assert glob(ch, "loop/*/*/*/*", followSymlinks=True, canonicalize=False) == [HOME + "loop/in/up/in/up"]
+
+
+def test_glob_is_sorted_by_path_and_not_by_directory(ch):
+    ch.run("bash", "-c", "mkdir -p order/a order/a-b order/a.b order/b; touch order/{a,a-b,a.b,b}/x order/{a+,a0}")
+    paths = glob(ch, "order/**")
+    assert paths == sorted(paths, key=str.encode) and len(paths) == 11
+    assert paths.index(HOME + "order/a-b") < paths.index(HOME + "order/a/x")
+
+
+def test_glob_of_more_than_fits_a_window(ch):
+    ch.run("bash", "-c", "mkdir -p /tmp/wide/d; cd /tmp/wide; seq 40000 | xargs touch; cd d; seq 300 | xargs touch")
+    paths = glob(ch, "/tmp/wide/**")
+    assert len(paths) == 40302 and paths == sorted(set(paths))
+    paths = glob(ch, "/tmp/wide/*7")
+    assert len(paths) == 4000 and paths == sorted(set(paths))
+    ch.run("bash", "-c", "p=/tmp/narrow/$(printf 'd/%.0s' {1..40}); mkdir -p $p; cd $p; seq 1000 | xargs touch")
+    assert len(glob(ch, "/tmp/narrow/**/5*")) == 111
+    ch.run("rm", "-rf", "/tmp/wide", "/tmp/narrow")
+
+
+def test_glob_errors(ch):
+    for pattern, params, name in (("*/../x", {}, "NotSupported"), ("*/" * 70, {}, "RangeError"), ("x" * 300, {}, "Error"),
+                                  ("t/one.ts/x", {}, "NotADirectory"), ("*", {"exclude": ["x"] * 65}, "RangeError")):
+        with pytest.raises(Failure) as e:
+            ch.call("expandGlob", glob=pattern, **params)
+        assert e.value.value["constructorName"] == name
+    for params in ({"glob": 1}, {}, {"glob": "*", "exclude": "x"}, {"glob": "*", "options": {"globstar": 1}}):
+        with pytest.raises(Failure) as e:
+            ch.call("expandGlob", **params)
+        assert e.value.value["code"] == -32602
+    assert stream(ch, "expandGlob", glob="secret/**")[-1]["constructorName"] == "PermissionDenied"
+    assert stream(ch, "expandGlob", glob="t/**", followSymlinks=True)[-1]["constructorName"] == "NotFound"
+    entries = stream(ch, "expandGlob", glob="/home/app/slow/" + "*a" * 60 + "b")
+    assert entries == [] or entries[-1]["constructorName"] == "RangeError"
+
+
 def test_errors(ch):
     for path, name in (("nope", "NotFound"), ("t/one.ts/x", "NotADirectory"), ("x" * 5000, "Error")):
         with pytest.raises(Failure) as e:

@@ -238,3 +238,16 @@ test("walk a large tree", options, async () => {
   const count = Number(await sb.sh`find /usr/lib | wc -l`.text());
   assert.equal((await all(sb.fs.walk("/usr/lib"))).length, count);
 });
+
+test("expandGlob", options, async () => {
+  const sb = await sandbox();
+  await sb.fs.mkdir("globbed/a/b", { recursive: true });
+  for (const name of ["a/x.ts", "a/b/y.ts", "a/b/Z.TS", "z.js"]) await sb.fs.writeTextFile("globbed/" + name, "");
+  const paths = async (glob, o) => (await all(sb.fs.expandGlob(glob, o))).map((e) => e.path.replace("/home/app/", ""));
+  assert.deepEqual(await paths("globbed/**/*.ts"), ["globbed/a/b/y.ts", "globbed/a/x.ts"]);
+  assert.deepEqual(await paths("**/*.ts", { root: "globbed", caseInsensitive: true, exclude: ["a/x.ts"] }),
+    ["globbed/a/b/Z.TS", "globbed/a/b/y.ts"]);
+  assert.deepEqual(await paths("globbed/*"), ["globbed/a", "globbed/z.js"]);
+  assert.deepEqual(await paths("globbed/*", { includeDirs: false }), ["globbed/z.js"]);
+  assert.deepEqual(await paths("absent/*"), []);
+});
