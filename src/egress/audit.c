@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events leave as datagrams, never waiting for the reader. Above AUDIT_RATE a second those of one
-// kind are counted instead, and the next one of that kind carries the count, so a flood in the
-// sandbox costs its reader little and still shows. The kinds do not share the rate: a flood of
-// refusals hides no swap. A socket that takes no more is a failure: what cannot be
-// audited must not happen.
+// kind are counted instead, and the next one of that kind carries the count (at the latest one of
+// its own, TELL_MS later), so a flood in the sandbox costs its reader little and still shows. The
+// kinds do not share the rate: a flood of refusals hides no swap. A socket that takes no more is a
+// failure: what cannot be audited must not happen.
 #include "egress/audit.h"
 
 #include "base/cleanup.h"
@@ -21,10 +21,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { AUDIT_RATE = 50 }; // of each kind
+enum {
+    AUDIT_RATE = 50, // of each kind
+    TELL_MS = 1000,
+};
 
 struct audit {
     int fd;
+    uv_timer_t tell; // runs while events are counted that no other has told of
     bool failed;
     struct ratelimit rate[AUDIT_EVENT_MAX];
     uint64_t suppressed[AUDIT_EVENT_MAX]; // since the last event of that kind was sent
@@ -44,10 +48,36 @@ static const char *const event_names[] = {
 };
 static_assert(ARRAY_SIZE(event_names) == AUDIT_EVENT_MAX, "a name for every event");
 
+static void
+on_tell(uv_timer_t *timer)
+{
+    struct audit *a = timer->data;
+    bool more = false;
+    for (size_t i = 0; i < AUDIT_EVENT_MAX; i++) {
+        uint64_t count = a->suppressed[i];
+        if (count == 0)
+            continue;
+        (void)audit_emit(a, (enum audit_event)i, NULL, "reason", "too many to tell of each", NULL);
+        if (a->suppressed[i] > 0) {
+            a->suppressed[i] = count; // it was not sent, and is none of them
+            more = true;
+        }
+    }
+    if (!more || a->failed)
+        (void)uv_timer_stop(timer);
+}
+
+static void
+suppress(struct audit *a, enum audit_event event)
+{
+    a->suppressed[event]++;
+    if (!uv_is_active((uv_handle_t *)&a->tell))
+        (void)uv_timer_start(&a->tell, on_tell, TELL_MS, TELL_MS);
+}
+
 int
 audit_new(struct worker *w, int events_fd, struct audit **ret, struct error *err)
 {
-    (void)w;
     int type;
     socklen_t size = sizeof type;
     if (getsockopt(events_fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
@@ -56,16 +86,12 @@ audit_new(struct worker *w, int events_fd, struct audit **ret, struct error *err
         return error_set(err, ERR_INTERNAL, "event socket: not SOCK_SEQPACKET");
     struct audit *a = xcalloc(1, sizeof *a);
     a->fd = events_fd;
+    (void)uv_timer_init(w->loop, &a->tell);
+    a->tell.data = a;
     for (size_t i = 0; i < AUDIT_EVENT_MAX; i++)
         ratelimit_init(&a->rate[i], AUDIT_RATE, AUDIT_RATE, clock_monotonic_ms());
     *ret = a;
     return 0;
-}
-
-void
-audit_free(struct audit *a)
-{
-    free(a);
 }
 
 static int
@@ -159,7 +185,7 @@ audit_emit(struct audit *a, enum audit_event event, const struct destination *to
     if (a->failed)
         return -1;
     if (!ratelimit_take(&a->rate[event], clock_monotonic_ms())) {
-        a->suppressed[event]++;
+        suppress(a, event);
         return 0;
     }
     cleanup_buf struct buf out;

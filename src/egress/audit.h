@@ -21,8 +21,8 @@ enum audit_event {
     AUDIT_EVENT_MAX
 };
 
+// Lives as long as the process.
 int audit_new(struct worker *w, int events_fd, struct audit **ret, struct error *err);
-void audit_free(struct audit *a);
 
 // Tells casemated that the listeners are served, with the CA's certificate.
 int audit_ready(struct audit *a, const char *ca_pem, size_t size, struct error *err);
