@@ -314,7 +314,7 @@ fill(struct glob *g, struct glob_window *w)
     r = tree_join(path, g->tree.levels[g->tree.depth - 1].path, name);
     if (r == 0 && g->follow && p.kind.is_symlink)
         r = resolve_link(path, &p);
-    cleanup_free char *real = p.real;
+    cleanup_free char *real __attribute__((unused)) = p.real; // freed with the scope
     if (r == 0)
         r = excluded(g, shown_path(g, &p, path));
     if (r != 0)

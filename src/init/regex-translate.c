@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,6 +305,7 @@ take_class(struct parser *p)
         uint32_t first;
         uint32_t last;
         bool single = take_class_atom(p, &first);
+        assert(p->at != NULL);
         bool range = p->end - p->at > 1 && p->at[0] == '-' && p->at[1] != ']';
         if (single)
             put_char(p, first);

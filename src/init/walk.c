@@ -333,7 +333,7 @@ take_options(struct walk *w, const json_t *o)
 static json_t *
 find_root(struct walk *w)
 {
-    struct stat st;
+    struct stat st = {0};
     int r = app_path_set(&w->opened, w->given);
     if (r == 0)
         r = tree_normalize(w->root_path, w->given);
