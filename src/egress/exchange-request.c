@@ -51,8 +51,9 @@ send_head(struct exchange *x)
 }
 
 static void
-on_origin(void *user, struct stream *s, const struct refusal *why)
+on_origin(void *user, struct stream *s, enum origin_protocol protocol, const struct refusal *why)
 {
+    (void)protocol;
     struct exchange *x = user;
     x->origin = NULL;
     exchange_touch(x);
@@ -161,7 +162,7 @@ take_head(struct exchange *x)
         return true;
     }
     x->request = REQUEST_DIAL;
-    x->origin = origin_open(x->w, &x->to, x->plain, on_origin, x);
+    x->origin = origin_open(x->w, &x->to, x->plain, ORIGIN_H1, on_origin, x);
     return false;
 }
 

@@ -175,8 +175,9 @@ shake_hands(struct intercept *i)
 }
 
 static void
-on_origin(void *user, struct stream *s, const struct refusal *why)
+on_origin(void *user, struct stream *s, enum origin_protocol protocol, const struct refusal *why)
 {
+    (void)protocol;
     struct intercept *i = user;
     i->origin = NULL;
     if (s == NULL) {
@@ -227,5 +228,5 @@ intercept_start(struct worker *w, struct stream *client, const struct destinatio
         stream_close(client);
         return;
     }
-    i->origin = origin_open(w, to, false, on_origin, i);
+    i->origin = origin_open(w, to, false, ORIGIN_H1, on_origin, i);
 }

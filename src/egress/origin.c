@@ -14,12 +14,16 @@
 
 enum { ORIGIN_HANDSHAKE_MS = 10000 }; // stops a host that accepts and is silent
 
-static const uint8_t http11[] = "\x08http/1.1";
+// Offers (RFC 7301 3.1), the preferred protocol first. A host that chooses none speaks HTTP/1.1.
+static const uint8_t offer_both[] = "\x02h2\x08http/1.1";
+static const uint8_t offer_h2[] = "\x02h2";
+static const uint8_t offer_h1[] = "\x08http/1.1";
 
 struct origin {
     struct worker *w;
     struct destination to;
     bool plain;
+    unsigned protocols;
     origin_done *done; // NULL once called or cancelled
     void *user;
     struct upstream_dial *dial; // while dialling
@@ -43,12 +47,13 @@ release(struct origin *o)
 }
 
 static void
-deliver(struct origin *o, struct stream *s, const struct refusal *why)
+deliver(struct origin *o, struct stream *s, enum origin_protocol protocol,
+        const struct refusal *why)
 {
     origin_done *done = o->done;
     o->done = NULL;
     if (done != NULL)
-        done(o->user, s, why);
+        done(o->user, s, protocol, why);
     release(o);
 }
 
@@ -60,7 +65,7 @@ fail_dial(struct origin *o, const struct error *err)
         r.status = 403;
         r.code = "EGRESS_DENIED";
     }
-    deliver(o, NULL, &r);
+    deliver(o, NULL, ORIGIN_H1, &r);
 }
 
 static void
@@ -68,7 +73,7 @@ fail_tls(struct origin *o, const char *message)
 {
     (void)audit_emit(o->w->audit, AUDIT_UPSTREAM_TLS_ERROR, &o->to, "reason", message, NULL);
     struct refusal r = {.status = 502, .code = "UPSTREAM_TLS_ERROR", .message = message};
-    deliver(o, NULL, &r);
+    deliver(o, NULL, ORIGIN_H1, &r);
 }
 
 static void
@@ -78,7 +83,10 @@ on_open(void *user)
     struct stream *s = o->tls;
     o->tls = NULL;
     uv_timer_stop(&o->timer);
-    deliver(o, s, NULL);
+    size_t size;
+    const uint8_t *chosen = tls_stream_alpn(s, &size);
+    bool h2 = size == 2 && memcmp(chosen, "h2", size) == 0;
+    deliver(o, s, h2 ? ORIGIN_H2 : ORIGIN_H1, NULL);
 }
 
 static void
@@ -111,14 +119,22 @@ on_timer(uv_timer_t *timer)
     stream_close(o->tls);
 }
 
+static void
+choose_offer(unsigned protocols, struct tls_options *ret)
+{
+    bool both = protocols == (ORIGIN_H1 | ORIGIN_H2);
+    ret->alpn = both ? offer_both : protocols == ORIGIN_H2 ? offer_h2 : offer_h1;
+    ret->alpn_size = (both                     ? sizeof offer_both
+                      : protocols == ORIGIN_H2 ? sizeof offer_h2
+                                               : sizeof offer_h1) -
+                     1;
+}
+
 static int
 start_tls(struct origin *o, struct stream *s, struct error *err)
 {
-    struct tls_options options = {
-        .name = o->to.name,
-        .alpn = http11,
-        .alpn_size = sizeof http11 - 1,
-    };
+    struct tls_options options = {.name = o->to.name};
+    choose_offer(o->protocols, &options);
     if (tls_roots_context(o->w->roots, &options.ctx, err) != 0) {
         stream_set_user(s, &no_events, NULL);
         stream_close(s);
@@ -138,7 +154,7 @@ on_dialled(void *user, struct stream *s, const struct sockaddr *peer, const stru
         return;
     }
     if (o->plain) {
-        deliver(o, s, NULL);
+        deliver(o, s, ORIGIN_H1, NULL);
         return;
     }
     struct error why = {0};
@@ -151,13 +167,14 @@ on_dialled(void *user, struct stream *s, const struct sockaddr *peer, const stru
 }
 
 struct origin *
-origin_open(struct worker *w, const struct destination *to, bool plain, origin_done *done,
-            void *user)
+origin_open(struct worker *w, const struct destination *to, bool plain, unsigned protocols,
+            origin_done *done, void *user)
 {
     struct origin *o = xcalloc(1, sizeof *o);
     o->w = w;
     o->to = *to;
     o->plain = plain;
+    o->protocols = protocols;
     o->done = done;
     o->user = user;
     uv_timer_init(w->loop, &o->timer);

@@ -8,12 +8,18 @@
 
 struct origin;
 
-// Once: with an open stream that nobody reads (the receiver calls stream_set_user), or NULL and how
-// to answer the sandbox; the refusal's texts live until the call returns.
-typedef void origin_done(void *user, struct stream *s, const struct refusal *why);
+// Application protocols, as bits of a set.
+enum origin_protocol { ORIGIN_H1 = 1, ORIGIN_H2 = 2 };
 
-// Audits a peer that is not who it should be. done never comes inside this call.
+// Once: with an open stream that nobody reads (the receiver calls stream_set_user) and the protocol
+// that the host chose, or NULL and how to answer the sandbox; the refusal's texts live until the
+// call returns.
+typedef void origin_done(void *user, struct stream *s, enum origin_protocol protocol,
+                         const struct refusal *why);
+
+// protocols: the set that the host is offered; without TLS it is ORIGIN_H1. Audits a peer that is
+// not who it should be. done never comes inside this call.
 struct origin *origin_open(struct worker *w, const struct destination *to, bool plain,
-                           origin_done *done, void *user);
+                           unsigned protocols, origin_done *done, void *user);
 // Forgets one whose done has not come; it will not.
 void origin_cancel(struct origin *o);

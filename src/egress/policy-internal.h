@@ -32,6 +32,7 @@ struct policy {
     size_t secret_count;
     struct policy_override overrides[POLICY_OVERRIDES_MAX];
     size_t override_count;
+    struct policy_settings settings;
     struct vault vault;
 };
 

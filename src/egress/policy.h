@@ -49,6 +49,18 @@ struct policy_decision policy_decide(const struct policy *p, const char *name, s
 // Whether any secret is bound to this host and port.
 bool policy_bound(const struct policy *p, const char *name, size_t name_size, uint16_t port);
 
+// Whether HTTP to this host is read and audited though no secret is bound to it.
+bool policy_inspected(const struct policy *p, const char *name, size_t name_size, uint16_t port);
+
+// Places in a request where a placeholder becomes its value, as bits of a set.
+enum policy_where {
+    POLICY_HEADER = 1 << 0,
+    POLICY_BASIC = 1 << 1, // within Basic credentials
+    POLICY_QUERY = 1 << 2,
+    POLICY_PATH = 1 << 3,
+    POLICY_WHERE_DEFAULT = POLICY_HEADER | POLICY_BASIC | POLICY_QUERY,
+};
+
 // A secret, for substitution: value and placeholder stay the policy's.
 struct policy_secret {
     char name[POLICY_NAME_MAX + 1];
@@ -56,9 +68,28 @@ struct policy_secret {
     size_t value_size;
     const char *placeholder;
     size_t placeholder_size;
+    size_t prefix_size; // of both: what everybody may know of the value ("sk-ant-")
+    unsigned where;     // enum policy_where
+    bool redact;        // taken out of what its hosts answer
+    bool plain_http;    // may be put into requests without TLS
     struct rule *hosts; // rule.h
     size_t host_count;
 };
+
+// What the whole policy says of its sandbox.
+struct policy_settings {
+    bool pass_ech;           // "ech": "allow": also behind an encrypted ClientHello
+    bool pass_misused_heads; // "onMisuse": {"head": "pass"}
+    bool block_seen_bodies;  // "onMisuse": {"body": "block"}
+    bool drop_audit;         // "onAuditFailure": "drop": go on without
+    uint64_t max_tx_bytes;   // that may leave the sandbox in its life; 0: no limit
+};
+
+const struct policy_settings *policy_settings(const struct policy *p);
+
+// Whether the secret may go into a request with this method and path (without the query).
+bool policy_secret_permits(const struct policy_secret *s, const char *method, size_t method_size,
+                           const char *path, size_t path_size);
 
 const struct policy_secret *policy_secret_at(const struct policy *p, size_t i);
 // Whether the secret is bound to this canonical host name on this port.
