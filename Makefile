@@ -11,6 +11,7 @@ export PATH := /usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 ASAN_OPTIONS ?= detect_leaks=1
 UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 SOAK_SECONDS ?= 3600
+FUZZ_SECONDS ?= 600
 
 .PHONY: all
 all: $(BUILD)/build.ninja ## build into build/
@@ -68,6 +69,10 @@ fuzz-smoke: build-clang/build.ninja ## replay the fuzzers' corpora
 	@$(NINJA) -C build-clang
 	$(MESON) test -C build-clang --suite fuzz --print-errorlogs
 
+.PHONY: fuzz
+fuzz: ## each fuzzer for FUZZ_SECONDS (600), with coverage and sanitizers
+	tests/fuzz/run --seconds $(FUZZ_SECONDS)
+
 .PHONY: bench
 bench: all ## benchmarks
 	$(MESON) test -C $(BUILD) --benchmark --verbose
@@ -77,7 +82,7 @@ dev: all image ## the whole stack in the foreground, with its state in build/dev
 	$(BUILD)/casemated --dev --listen 127.0.0.1:8080 --state $(BUILD)/dev
 
 .PHONY: soak
-soak: all image ## the long proofs, an hour unless SOAK_SECONDS says otherwise; needs root
+soak: all image fuzz ## the long proofs, SOAK_SECONDS (3600) each, and fuzz; needs root
 	tests/harness/fetch tests
 	CASEMATE_SOAK_SECONDS=$(SOAK_SECONDS) \
 	    $(CACHE)/venv/tests/bin/python -m pytest -c tests/pytest.ini -m soak tests/integration
@@ -92,7 +97,7 @@ gdb: all ## one unit test under gdb: make gdb T=http-h1
 
 .PHONY: clean
 clean: ## remove the build folders, not the cache
-	rm -rf $(BUILD) build-asan build-clang
+	rm -rf $(BUILD) build-asan build-clang build-fuzz
 
 .PHONY: help
 help:
