@@ -39,6 +39,7 @@ struct stream_ops {
     void (*shutdown)(struct stream *s);
     void (*close)(struct stream *s);
     size_t (*queued)(const struct stream *s);
+    bool (*is_quiet)(const struct stream *s);
 };
 
 enum { STREAM_HIGH_MARK = 256 * 1024 };
@@ -60,6 +61,10 @@ void stream_read_stop(struct stream *s);
 // on_drain; -1: the stream is closing and the bytes are dropped.
 int stream_write(struct stream *s, const void *data, size_t size);
 size_t stream_queued(const struct stream *s);
+
+// Whether it is open both ways, nothing waits to be written, and nothing that the peer sent (an end
+// included) waits to be read. Asks the kernel; true of an idle connection that may be used again.
+bool stream_is_quiet(const struct stream *s);
 
 // Ends our direction after what is queued (FIN; TLS: close_notify first).
 void stream_shutdown(struct stream *s);

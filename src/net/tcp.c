@@ -267,6 +267,18 @@ tcp_shutdown(struct stream *s)
         begin_shutdown(t);
 }
 
+static bool
+tcp_is_quiet(const struct stream *s)
+{
+    const struct tcp_stream *t = (const struct tcp_stream *)s;
+    uv_os_fd_t fd;
+    char byte;
+    if (t->closing || !t->connected || t->read_ended || t->write_ended || tcp_queued(s) > 0 ||
+        uv_fileno(&t->uv.handle, &fd) < 0)
+        return false;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 static const struct stream_ops tcp_ops = {
     .write = tcp_write,
     .read_start = tcp_read_start,
@@ -274,6 +286,7 @@ static const struct stream_ops tcp_ops = {
     .shutdown = tcp_shutdown,
     .close = tcp_close,
     .queued = tcp_queued,
+    .is_quiet = tcp_is_quiet,
 };
 
 void
