@@ -6,6 +6,10 @@
 // libuv has one write at a time (out); what comes meanwhile is gathered behind it (waiting). A
 // write request for each would cost some hundred bytes for two of a Pong, and a peer that sends
 // Pings and reads nothing would make memory grow by that factor.
+//
+// A peer that has closed may have said something before (a server that refuses a body it has not
+// read): where a write meets a connection that is reset, what came before the reset is still read,
+// and then the reset itself.
 #include "net/stream.h"
 
 #include "base/buf.h"
@@ -47,6 +51,7 @@ struct tcp_stream {
     bool reset;
     bool read_ended;
     bool write_ended;
+    bool broken;      // the peer takes no more bytes: the reader will tell why
     bool flushed;     // and what was queued before has left
     struct error why; // code ERR_NONE: closed without a reason
 };
@@ -87,6 +92,17 @@ fail(struct tcp_stream *t, int uv_error, const char *what)
         return;
     (void)error_set_errno(&t->why, -uv_error, "%s", what);
     tcp_close(&t->base);
+}
+
+static void
+fail_write(struct tcp_stream *t, int uv_error)
+{
+    if (t->reading && !t->read_ended && (uv_error == UV_EPIPE || uv_error == UV_ECONNRESET)) {
+        t->broken = true;
+        buf_clear(&t->waiting);
+    } else {
+        fail(t, uv_error, "write");
+    }
 }
 
 static void
@@ -191,7 +207,7 @@ write_waiting(struct tcp_stream *t)
     int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
     if (r < 0) {
         buf_done(&t->out);
-        fail(t, r, "write");
+        fail_write(t, r);
         return -1;
     }
     t->writing = true;
@@ -206,7 +222,7 @@ on_written(uv_write_t *request, int status)
     buf_done(&t->out);
     if (status < 0) {
         if (status != UV_ECANCELED)
-            fail(t, status, "write");
+            fail_write(t, status);
         return;
     }
     if (t->closing || (buf_size(&t->waiting) > 0 && write_waiting(t) < 0))
@@ -235,13 +251,13 @@ tcp_write(struct stream *s, const void *data, size_t size)
 {
     struct tcp_stream *t = tcp_of(s);
     const uint8_t *p = data;
-    if (t->closing || t->write_ended)
+    if (t->closing || t->write_ended || t->broken)
         return -1;
     if (t->connected && tcp_queued(s) == 0) {
         uv_buf_t buf = uv_buf_init((char *)(uintptr_t)p, (unsigned)size);
         int n = uv_try_write(&t->uv.stream, &buf, 1);
         if (n < 0 && n != UV_EAGAIN) {
-            fail(t, n, "write");
+            fail_write(t, n);
             return -1;
         }
         if (n > 0) {
@@ -273,8 +289,8 @@ tcp_is_quiet(const struct stream *s)
     const struct tcp_stream *t = (const struct tcp_stream *)s;
     uv_os_fd_t fd;
     char byte;
-    if (t->closing || !t->connected || t->read_ended || t->write_ended || tcp_queued(s) > 0 ||
-        uv_fileno(&t->uv.handle, &fd) < 0)
+    if (t->closing || !t->connected || t->broken || t->read_ended || t->write_ended ||
+        tcp_queued(s) > 0 || uv_fileno(&t->uv.handle, &fd) < 0)
         return false;
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }

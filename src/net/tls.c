@@ -54,6 +54,7 @@ struct tls {
     bool reading;     // the user wants data
     bool full;        // the lower stream said so
     bool told_full;   // and the user knows
+    bool broken;      // the lower stream takes no more bytes, but may have some for us
     bool sent_end;    // our close_notify is out
     bool got_end;     // the peer's has come
     bool lower_ended; // FIN
@@ -81,9 +82,11 @@ tls_of(struct stream *s)
 static int
 write_lower(struct tls *t, const void *data, size_t size)
 {
-    int rc = stream_write(t->lower, data, size);
+    int rc = t->broken ? -1 : stream_write(t->lower, data, size);
     t->full = t->full || rc == 1;
-    return rc;
+    // To OpenSSL, a failed write would be the end of reading, too.
+    t->broken = t->broken || (rc < 0 && t->state == TLS_OPEN);
+    return t->broken ? 0 : rc;
 }
 
 static int
@@ -507,7 +510,7 @@ static int
 tls_write(struct stream *s, const void *data, size_t size)
 {
     struct tls *t = tls_of(s);
-    if (t->state != TLS_OPEN || t->sent_end || t->lower == NULL)
+    if (t->state != TLS_OPEN || t->sent_end || t->broken || t->lower == NULL)
         return -1;
     if (size == 0)
         return 0;
@@ -520,6 +523,8 @@ tls_write(struct stream *s, const void *data, size_t size)
         fail_ssl(t, "TLS failed");
         return -1;
     }
+    if (t->broken)
+        return -1;
     t->told_full = t->full;
     return t->full ? 1 : 0;
 }
