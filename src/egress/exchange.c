@@ -68,7 +68,14 @@ exchange_write_client(struct exchange *x, const void *data, size_t size)
 void
 exchange_write_upstream(struct exchange *x, const void *data, size_t size)
 {
-    if (x->upstream != NULL && size > 0 && stream_write(x->upstream, data, size) == 1)
+    if (x->upstream == NULL || size == 0)
+        return;
+    if (!worker_may_send(x->w, size)) {
+        (void)audit_emit(x->w->audit, AUDIT_LIMIT, &x->to, "reason", "max_tx_bytes", NULL);
+        exchange_cut_client(x);
+        return;
+    }
+    if (stream_write(x->upstream, data, size) == 1)
         x->upstream_full = true;
 }
 

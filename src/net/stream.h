@@ -77,6 +77,9 @@ int stream_from_fd(uv_loop_t *loop, int fd, struct stream **ret, struct error *e
 // A stream to addr; on_open or on_close(why) follows.
 int stream_connect(uv_loop_t *loop, const struct sockaddr *addr, struct stream **ret,
                    struct error *err);
+// Takes the socket out of a plain stream that is open and has nothing queued. The result is the
+// caller's; the stream is gone without a sign to the peer, and without on_close.
+int stream_detach(struct stream *s, struct error *err);
 // Makes stream_close send RST instead of FIN on a TCP stream (a refusal that the peer sees at
 // once).
 void stream_set_reset(struct stream *s);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -310,6 +311,23 @@ stream_set_reset(struct stream *s)
 {
     if (s->ops == &tcp_ops)
         tcp_of(s)->reset = true;
+}
+
+int
+stream_detach(struct stream *s, struct error *err)
+{
+    struct tcp_stream *t = tcp_of(s);
+    uv_os_fd_t fd;
+    if (s->ops != &tcp_ops || t->closing || !t->connected || t->broken || tcp_queued(s) > 0 ||
+        uv_fileno(&t->uv.handle, &fd) < 0)
+        return error_set(err, ERR_INTERNAL, "this stream's socket cannot be had");
+    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (taken < 0)
+        return error_set_errno(err, errno, "take a stream's socket");
+    t->base.events = NULL;
+    t->reset = false;
+    tcp_close(s);
+    return taken;
 }
 
 static struct tcp_stream *
