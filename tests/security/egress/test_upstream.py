@@ -9,6 +9,7 @@ import pathlib
 import random
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -66,8 +67,7 @@ def head_of(s, record) -> bytes:
 
 
 def cpu_ms(pid: int) -> float:
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 @contextlib.contextmanager
@@ -80,6 +80,52 @@ def worker_box(lab, **config):
         yield made, worker
     finally:
         made.close()
+
+
+# --- connecting ---
+
+
+def time_of(box, url) -> float:
+    out = box.curl("-k", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", url)
+    code, seconds = out.text.split()
+    assert code == "200", out
+    return float(seconds)
+
+
+def test_a_silent_address_costs_a_quarter_of_a_second(lab, box):
+    """The addresses of a name are tried in turn, a new one every 250 ms (RFC 8305)."""
+    silent = ["203.0.113.91", "203.0.113.92", "2001:db8::91"]
+    with lab.net.internet():
+        for address in silent:  # packets to them vanish, instead of being answered
+            subprocess.run(["ip", "route", "replace", "blackhole", address], check=True)
+    try:
+        lab.resolver.zone["a.pkg.test"] = ("2001:db8::91", GOOD)
+        assert 0.2 < time_of(box, "https://a.pkg.test/") < 1
+        lab.resolver.zone["a.pkg.test"] = (*silent, GOOD)
+        assert 0.6 < time_of(box, "https://a.pkg.test/") < 2
+        assert {c.sni for c in lab.good.connections} == {"a.pkg.test"}
+    finally:
+        lab.resolver.zone["a.pkg.test"] = (GOOD,)
+
+
+def test_the_faster_family_wins_and_only_it_is_used(lab, box):
+    lab.resolver.zone["a.pkg.test"] = (GOOD, GOOD6)
+    try:
+        assert time_of(box, "https://a.pkg.test/") < 0.2
+        assert len(lab.good.connections) == 1
+    finally:
+        lab.resolver.zone["a.pkg.test"] = (GOOD,)
+
+
+def test_an_address_that_refuses_is_passed_at_once(lab, box):
+    lab.resolver.zone["a.pkg.test"] = (*(f"203.0.113.{n}" for n in range(100, 106)), GOOD)
+    with lab.net.internet():
+        for n in range(100, 106):
+            subprocess.run(["ip", "address", "replace", f"203.0.113.{n}/32", "dev", "lo"], check=True)
+    try:
+        assert time_of(box, "https://a.pkg.test/") < 0.2
+    finally:
+        lab.resolver.zone["a.pkg.test"] = (GOOD,)
 
 
 # --- passing through ---
