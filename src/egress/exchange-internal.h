@@ -50,7 +50,7 @@ struct exchange {
     enum head_framing framing; // of the response, towards the client
     bool answered;             // bytes of the response are out
     bool close_after;
-    bool upstream_reusable;
+    bool upstream_reusable; // between two requests: for the next, and for other exchanges
     bool websocket;
     bool old_client; // HTTP/1.0
     bool is_head;

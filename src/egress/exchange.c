@@ -5,8 +5,9 @@
 // written before the next is read, and a full queue on one side stops reading on the other.
 //
 // The client's stream decides how long the exchange lives: its on_close is the end. The upstream
-// belongs to this exchange alone; it is let go (detached, closed) whenever it could hold bytes of
-// an earlier exchange that the next one must not see. A request of which any byte may have been
+// belongs to this exchange alone until then, and is given back for others (origin.h) if it ends
+// between two requests; it is let go (detached, closed) whenever it could hold bytes of an earlier
+// exchange that the next one must not see. A request of which any byte may have been
 // sent is never sent again.
 //
 // Ways to end: end_client (our last bytes leave, at the client's pace as long as it reads at all,
@@ -67,7 +68,14 @@ exchange_write_client(struct exchange *x, const void *data, size_t size)
 void
 exchange_write_upstream(struct exchange *x, const void *data, size_t size)
 {
-    if (x->upstream != NULL && size > 0 && stream_write(x->upstream, data, size) == 1)
+    if (x->upstream == NULL || size == 0)
+        return;
+    if (!worker_may_send(x->w, size)) {
+        (void)audit_emit(x->w->audit, AUDIT_LIMIT, &x->to, "reason", "max_tx_bytes", NULL);
+        exchange_cut_client(x);
+        return;
+    }
+    if (stream_write(x->upstream, data, size) == 1)
         x->upstream_full = true;
 }
 
@@ -88,6 +96,21 @@ exchange_drop_upstream(struct exchange *x)
     x->origin = NULL;
 }
 
+// The client needs upstream no more. Between two requests it is as good as new.
+static void
+give_back_upstream(struct exchange *x)
+{
+    struct stream *s = x->upstream;
+    if (s == NULL || !x->upstream_reusable || x->tunnel || x->response != RESPONSE_NONE ||
+        x->request == REQUEST_BODY || buf_size(&x->from) > 0) {
+        exchange_drop_upstream(x);
+        return;
+    }
+    x->upstream = NULL;
+    x->upstream_full = false;
+    origin_keep(x->w, &x->to, x->plain, s);
+}
+
 void
 exchange_end_client(struct exchange *x)
 {
@@ -96,7 +119,7 @@ exchange_end_client(struct exchange *x)
     x->ending = true;
     x->ended_ms = uv_now(x->w->loop);
     x->unsent = stream_queued(x->client);
-    exchange_drop_upstream(x);
+    give_back_upstream(x);
     buf_clear(&x->in);
     stream_shutdown(x->client);
     exchange_update_reading(x);
@@ -236,6 +259,7 @@ exchange_adopt_upstream(struct exchange *x, struct stream *s)
 {
     x->upstream = s;
     x->upstream_full = false;
+    x->upstream_reusable = true;
     stream_set_user(s, &upstream_events, x);
     exchange_update_reading(x);
 }
@@ -300,7 +324,7 @@ on_client_close(void *user, const struct error *why)
     struct exchange *x = user;
     x->client = NULL;
     x->ending = true;
-    exchange_drop_upstream(x);
+    give_back_upstream(x);
     uv_close((uv_handle_t *)&x->timer, on_timer_closed);
 }
 

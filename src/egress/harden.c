@@ -33,6 +33,8 @@ static const int allowed[] = {
     SCMP_SYS(sendto),
     SCMP_SYS(sendmsg),
     SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),
+    SCMP_SYS(splice), // between a socket and such a pipe: other files cannot be opened
     SCMP_SYS(close),
     SCMP_SYS(shutdown),
     SCMP_SYS(accept4),
@@ -136,6 +138,7 @@ add_conditions(scmp_filter_ctx filter)
         {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_SETFL, 0}},
         {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_GETFD, 0}},
         {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_SETFD, 0}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_DUPFD_CLOEXEC, 0}},
         {SCMP_SYS(ioctl), {1, SCMP_CMP_EQ, FIONBIO, 0}},
         {SCMP_SYS(ioctl), {1, SCMP_CMP_EQ, FIONREAD, 0}},
         {SCMP_SYS(ioctl), {1, SCMP_CMP_EQ, FIOCLEX, 0}},

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// DIAL (upstream.c resolves and connects) -> HANDSHAKE (TLS, chain and name verified) -> handed
-// over. Nothing of a request exists here, so a host that fails cannot have seen any of it.
+// (IDLE, one that waits in origin-pool.c) -> DIAL (upstream.c resolves and connects) -> HANDSHAKE
+// (TLS, chain and name verified) -> handed over. Nothing of a request exists here, so a host that
+// fails cannot have seen any of it, and an idle connection that turns out to have died is replaced.
+//
+// A handshake may resume a session in which this very name was proved (net/tls-session.h); nothing
+// is ever sent before it is done (no early data).
 #include "egress/origin.h"
 
 #include "base/mem.h"
 #include "egress/audit.h"
 #include "egress/ca.h"
+#include "egress/origin-pool.h"
 #include "egress/upstream.h"
 #include "net/tls.h"
 
@@ -86,7 +91,9 @@ on_open(void *user)
     size_t size;
     const uint8_t *chosen = tls_stream_alpn(s, &size);
     bool h2 = size == 2 && memcmp(chosen, "h2", size) == 0;
-    deliver(o, s, h2 ? ORIGIN_H2 : ORIGIN_H1, NULL);
+    enum origin_protocol protocol = h2 ? ORIGIN_H2 : ORIGIN_H1;
+    origins_note_choice(origins_of(o->w), &o->to, o->protocols, protocol);
+    deliver(o, s, protocol, NULL);
 }
 
 static void
@@ -133,7 +140,13 @@ choose_offer(unsigned protocols, struct tls_options *ret)
 static int
 start_tls(struct origin *o, struct stream *s, struct error *err)
 {
-    struct tls_options options = {.name = o->to.name};
+    char key[TLS_SESSION_KEY_MAX + 1];
+    origins_session_key(&o->to, o->protocols, key);
+    struct tls_options options = {
+        .name = o->to.name,
+        .sessions = origins_sessions(origins_of(o->w)),
+        .session_key = key,
+    };
     choose_offer(o->protocols, &options);
     if (tls_roots_context(o->w->roots, &options.ctx, err) != 0) {
         stream_set_user(s, &no_events, NULL);
@@ -166,6 +179,27 @@ on_dialled(void *user, struct stream *s, const struct sockaddr *peer, const stru
     uv_timer_start(&o->timer, on_timer, ORIGIN_HANDSHAKE_MS, 0);
 }
 
+// Whether a connection with HTTP/1.1 is what a new one would be.
+static bool
+may_reuse(struct worker *w, const struct destination *to, bool plain, unsigned protocols)
+{
+    struct origins *all = origins_of(w);
+    return origins_has_idle(all, to, plain) &&
+           (plain || protocols == ORIGIN_H1 ||
+            origins_last_choice(all, to, protocols) == ORIGIN_H1);
+}
+
+static void
+on_reuse(uv_timer_t *timer)
+{
+    struct origin *o = timer->data;
+    struct stream *s = origins_take_idle(origins_of(o->w), &o->to, o->plain);
+    if (s != NULL)
+        deliver(o, s, ORIGIN_H1, NULL);
+    else
+        o->dial = upstream_connect(o->w->dialer, &o->to, on_dialled, o);
+}
+
 struct origin *
 origin_open(struct worker *w, const struct destination *to, bool plain, unsigned protocols,
             origin_done *done, void *user)
@@ -179,8 +213,17 @@ origin_open(struct worker *w, const struct destination *to, bool plain, unsigned
     o->user = user;
     uv_timer_init(w->loop, &o->timer);
     o->timer.data = o;
-    o->dial = upstream_connect(w->dialer, to, on_dialled, o);
+    if (may_reuse(w, to, plain, protocols))
+        uv_timer_start(&o->timer, on_reuse, 0, 0);
+    else
+        o->dial = upstream_connect(w->dialer, to, on_dialled, o);
     return o;
+}
+
+void
+origin_keep(struct worker *w, const struct destination *to, bool plain, struct stream *s)
+{
+    origins_put_idle(origins_of(w), to, plain, s);
 }
 
 void

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection to the host that a request is for: dialled, and for TLS verified, before its user
-// sees it.
+// sees it, or one that was, and that an earlier exchange of this sandbox has left as good as new.
 #pragma once
 
 #include "egress/refusal.h"
@@ -21,5 +21,9 @@ typedef void origin_done(void *user, struct stream *s, enum origin_protocol prot
 // not who it should be. done never comes inside this call.
 struct origin *origin_open(struct worker *w, const struct destination *to, bool plain,
                            unsigned protocols, origin_done *done, void *user);
+// Gives back a connection with HTTP/1.1 for exchanges to come: open and verified as origin_open
+// handed it out, what was written to it is answered and read to its end, and the host means to keep
+// it. Takes the stream; whether it is kept is not the caller's concern.
+void origin_keep(struct worker *w, const struct destination *to, bool plain, struct stream *s);
 // Forgets one whose done has not come; it will not.
 void origin_cancel(struct origin *o);

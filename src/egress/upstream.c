@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A dial: begin -> (resolving) -> connecting, address by address -> done. c-ares asks the host's
-// own resolver; its sockets and deadlines hang on the worker's loop. Each answer is judged by the
+// A dial: begin -> (resolving) -> connecting -> done. Addresses of both families are tried in turn,
+// a new one every STAGGER_MS while the ones before are silent and at once when one has failed; the
+// first that connects is taken and the others are let go (RFC 8305). c-ares asks the host's own
+// resolver; its sockets and deadlines hang on the worker's loop. Each answer is judged by the
 // address rules, and the address that passed is the one that is connected, so an answer that
 // changes between the check and the connect (rebinding) changes nothing.
 //
@@ -23,6 +25,9 @@
 enum {
     DIAL_TIMEOUT_MS = 10 * 1000,   // resolving and all attempts together
     ATTEMPT_TIMEOUT_MS = 3 * 1000, // one address
+    STAGGER_MS = 250,              // RFC 8305 5: "Connection Attempt Delay"
+    ATTEMPTS_MAX = 4,              // at once; stops names with many dead addresses from eating the
+                                   // worker's descriptors
     RESOLVE_TRY_MS = 2000,
     RESOLVE_TRIES = 2,
     RESOLVE_TICK_MS = 250,
@@ -48,6 +53,13 @@ struct watch {
     ares_socket_t fd;
 };
 
+struct attempt {
+    struct upstream_dial *dial;
+    struct stream *stream; // NULL: free
+    size_t address;
+    int64_t end_ms;
+};
+
 struct upstream_dial {
     struct upstreams *upstreams;
     struct destination to;
@@ -58,14 +70,16 @@ struct upstream_dial {
     bool resolving;
     bool exempt; // dialled where the operator said
     int64_t deadline_ms;
-    struct stream *stream; // connecting
+    struct attempt attempts[ATTEMPTS_MAX];
+    unsigned running;
+    int64_t next_ms; // not before then, unless none is running
     struct sockaddr_storage addresses[ADDRESSES_MAX];
     size_t count;
     size_t next;
     struct error why; // of the last failure
 };
 
-static void try_next(struct upstream_dial *d);
+static void advance(struct upstream_dial *d);
 
 static void
 release_upstreams(struct upstreams *u)
@@ -206,14 +220,22 @@ on_timer_closed(uv_handle_t *handle)
 static const struct stream_events abandoned_events = {0};
 
 static void
-abandon_stream(struct upstream_dial *d)
+abandon(struct attempt *a)
 {
-    if (d->stream == NULL)
+    if (a->stream == NULL)
         return;
-    stream_set_user(d->stream, &abandoned_events, NULL);
-    stream_set_reset(d->stream);
-    stream_close(d->stream);
-    d->stream = NULL;
+    stream_set_user(a->stream, &abandoned_events, NULL);
+    stream_set_reset(a->stream);
+    stream_close(a->stream);
+    a->stream = NULL;
+    a->dial->running--;
+}
+
+static void
+abandon_all(struct upstream_dial *d)
+{
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++)
+        abandon(&d->attempts[i]);
 }
 
 static void
@@ -230,7 +252,7 @@ void
 upstream_cancel(struct upstream_dial *d)
 {
     d->done = NULL;
-    abandon_stream(d);
+    abandon_all(d);
     uv_close((uv_handle_t *)&d->timer, on_timer_closed);
 }
 
@@ -272,9 +294,12 @@ is_dialable(struct upstream_dial *d, const struct sockaddr *addr)
 static void
 on_open(void *user)
 {
-    struct upstream_dial *d = user;
-    struct stream *s = TAKE_PTR(d->stream);
-    struct sockaddr_storage peer = d->addresses[d->next - 1];
+    struct attempt *a = user;
+    struct upstream_dial *d = a->dial;
+    struct stream *s = TAKE_PTR(a->stream);
+    struct sockaddr_storage peer = d->addresses[a->address];
+    d->running--;
+    abandon_all(d);
     stream_set_user(s, &abandoned_events, NULL);
     finish(d, s, (const struct sockaddr *)&peer, NULL);
 }
@@ -282,11 +307,14 @@ on_open(void *user)
 static void
 on_failed(void *user, const struct error *why)
 {
-    struct upstream_dial *d = user;
-    d->stream = NULL;
+    struct attempt *a = user;
+    struct upstream_dial *d = a->dial;
+    a->stream = NULL;
+    d->running--;
+    d->next_ms = 0;
     (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: %s", shown_host(d),
                     why != NULL ? why->msg : "closed");
-    try_next(d);
+    advance(d);
 }
 
 static const struct stream_events connecting_events = {.on_open = on_open, .on_close = on_failed};
@@ -295,36 +323,76 @@ static void
 on_timeout(uv_timer_t *timer)
 {
     struct upstream_dial *d = timer->data;
-    abandon_stream(d);
-    (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: %s", shown_host(d),
-                    d->resolving ? "the resolver does not answer" : "connect timed out");
-    if (d->resolving)
-        finish_failed(d);
-    else
-        try_next(d);
+    if (!d->resolving) {
+        advance(d);
+        return;
+    }
+    (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: the resolver does not answer", shown_host(d));
+    finish_failed(d);
 }
 
 static void
-try_next(struct upstream_dial *d)
+expire(struct upstream_dial *d, int64_t now)
 {
-    while (d->next < d->count) {
-        int64_t left = d->deadline_ms - clock_monotonic_ms();
-        const struct sockaddr *addr = (const struct sockaddr *)&d->addresses[d->next++];
-        struct error err;
-        if (left <= 0)
-            break;
-        if (!is_dialable(d, addr))
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++) {
+        if (d->attempts[i].stream == NULL || d->attempts[i].end_ms > now)
             continue;
-        if (stream_connect(d->upstreams->worker->loop, addr, &d->stream, &err) < 0) {
-            (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: %s", shown_host(d), err.msg);
-            continue;
-        }
-        stream_set_user(d->stream, &connecting_events, d);
-        (void)uv_timer_start(&d->timer, on_timeout,
-                             (uint64_t)(left < ATTEMPT_TIMEOUT_MS ? left : ATTEMPT_TIMEOUT_MS), 0);
+        abandon(&d->attempts[i]);
+        (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: connect timed out", shown_host(d));
+    }
+}
+
+// Tries the next address, if it may be tried at all. There is a free attempt.
+static void
+begin(struct upstream_dial *d, int64_t now)
+{
+    struct attempt *a = d->attempts;
+    while (a->stream != NULL)
+        a++;
+    struct error err;
+    a->dial = d;
+    a->address = d->next++;
+    const struct sockaddr *addr = (const struct sockaddr *)&d->addresses[a->address];
+    if (!is_dialable(d, addr))
+        return;
+    if (stream_connect(d->upstreams->worker->loop, addr, &a->stream, &err) < 0) {
+        a->stream = NULL;
+        (void)error_set(&d->why, ERR_UNAVAILABLE, "%s: %s", shown_host(d), err.msg);
         return;
     }
-    finish_failed(d);
+    int64_t end_ms = now + ATTEMPT_TIMEOUT_MS;
+    a->end_ms = end_ms < d->deadline_ms ? end_ms : d->deadline_ms;
+    stream_set_user(a->stream, &connecting_events, a);
+    d->running++;
+    d->next_ms = now + STAGGER_MS;
+}
+
+static void
+wait_on(struct upstream_dial *d, int64_t now)
+{
+    int64_t until = d->deadline_ms;
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++) {
+        if (d->attempts[i].stream != NULL && d->attempts[i].end_ms < until)
+            until = d->attempts[i].end_ms;
+    }
+    if (d->next < d->count && d->running < ATTEMPTS_MAX && d->next_ms < until)
+        until = d->next_ms;
+    (void)uv_timer_start(&d->timer, on_timeout, until > now ? (uint64_t)(until - now) : 0, 0);
+}
+
+// Something has happened, or it is time that something does.
+static void
+advance(struct upstream_dial *d)
+{
+    int64_t now = clock_monotonic_ms();
+    expire(d, now);
+    while (now < d->deadline_ms && d->next < d->count && d->running < ATTEMPTS_MAX &&
+           (d->running == 0 || now >= d->next_ms))
+        begin(d, now);
+    if (d->running > 0)
+        wait_on(d, now);
+    else
+        finish_failed(d);
 }
 
 static void
@@ -383,7 +451,7 @@ on_resolved(void *user, int status, int timeouts, struct ares_addrinfo *result)
                             : ERR_UNAVAILABLE,
                         "%s: %s", shown_host(d),
                         status == ARES_SUCCESS ? "has no address" : ares_strerror(status));
-    try_next(d);
+    advance(d);
 }
 
 static void
@@ -415,7 +483,7 @@ on_begin(uv_timer_t *timer)
         memcpy(&d->addresses[d->count++], override,
                override->sa_family == AF_INET ? sizeof(struct sockaddr_in)
                                               : sizeof(struct sockaddr_in6));
-        try_next(d);
+        advance(d);
     } else if (to->name_size > 0) {
         resolve(d);
     } else {
@@ -423,7 +491,7 @@ on_begin(uv_timer_t *timer)
         in_port_t port;
         if (address_from_sockaddr((const struct sockaddr *)&to->addr, &a, &port))
             add_address(d, &a);
-        try_next(d);
+        advance(d);
     }
 }
 

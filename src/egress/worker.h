@@ -21,8 +21,10 @@ struct worker {
     struct upstreams *dialer;  // resolves and connects (upstream.h)
     struct tls_roots *roots;   // verified against, parsed on first use (ca.h)
     struct audit *audit;       // events to casemated (audit.h)
+    struct origins *origins;   // hosts spoken with (origin-pool.h); NULL until the first
     uint64_t next_connection;
     unsigned connections; // open now, bounded by WORKER_CONNECTIONS_MAX
+    uint64_t tx_bytes;    // sent to hosts so far, without what TLS adds
 };
 
 enum {
@@ -39,3 +41,15 @@ struct destination {
     size_t name_size;
     const char *rule; // text of the rule that allowed it, of the policy; NULL: no rule needed
 };
+
+// Counts bytes that are about to leave. False: the policy allows no more (maxTxBytes); they must
+// not leave, and their connection is to be cut with a `limit` event.
+static inline bool
+worker_may_send(struct worker *w, size_t size)
+{
+    uint64_t most = policy_settings(w->policy)->max_tx_bytes;
+    if (most != 0 && (w->tx_bytes > most || size > most - w->tx_bytes))
+        return false;
+    w->tx_bytes += size;
+    return true;
+}

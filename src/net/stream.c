@@ -32,6 +32,12 @@ stream_queued(const struct stream *s)
     return s->ops->queued(s);
 }
 
+bool
+stream_is_quiet(const struct stream *s)
+{
+    return s->ops->is_quiet(s);
+}
+
 void
 stream_shutdown(struct stream *s)
 {

@@ -39,6 +39,7 @@ struct stream_ops {
     void (*shutdown)(struct stream *s);
     void (*close)(struct stream *s);
     size_t (*queued)(const struct stream *s);
+    bool (*is_quiet)(const struct stream *s);
 };
 
 enum { STREAM_HIGH_MARK = 256 * 1024 };
@@ -61,6 +62,10 @@ void stream_read_stop(struct stream *s);
 int stream_write(struct stream *s, const void *data, size_t size);
 size_t stream_queued(const struct stream *s);
 
+// Whether it is open both ways, nothing waits to be written, and nothing that the peer sent (an end
+// included) waits to be read. Asks the kernel; true of an idle connection that may be used again.
+bool stream_is_quiet(const struct stream *s);
+
 // Ends our direction after what is queued (FIN; TLS: close_notify first).
 void stream_shutdown(struct stream *s);
 // Ends both at once; queued bytes are dropped.
@@ -72,6 +77,9 @@ int stream_from_fd(uv_loop_t *loop, int fd, struct stream **ret, struct error *e
 // A stream to addr; on_open or on_close(why) follows.
 int stream_connect(uv_loop_t *loop, const struct sockaddr *addr, struct stream **ret,
                    struct error *err);
+// Takes the socket out of a plain stream that is open and has nothing queued. The result is the
+// caller's; the stream is gone without a sign to the peer, and without on_close.
+int stream_detach(struct stream *s, struct error *err);
 // Makes stream_close send RST instead of FIN on a TCP stream (a refusal that the peer sees at
 // once).
 void stream_set_reset(struct stream *s);

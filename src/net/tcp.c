@@ -6,12 +6,17 @@
 // libuv has one write at a time (out); what comes meanwhile is gathered behind it (waiting). A
 // write request for each would cost some hundred bytes for two of a Pong, and a peer that sends
 // Pings and reads nothing would make memory grow by that factor.
+//
+// A peer that has closed may have said something before (a server that refuses a body it has not
+// read): where a write meets a connection that is reset, what came before the reset is still read,
+// and then the reset itself.
 #include "net/stream.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -47,6 +52,7 @@ struct tcp_stream {
     bool reset;
     bool read_ended;
     bool write_ended;
+    bool broken;      // the peer takes no more bytes: the reader will tell why
     bool flushed;     // and what was queued before has left
     struct error why; // code ERR_NONE: closed without a reason
 };
@@ -87,6 +93,17 @@ fail(struct tcp_stream *t, int uv_error, const char *what)
         return;
     (void)error_set_errno(&t->why, -uv_error, "%s", what);
     tcp_close(&t->base);
+}
+
+static void
+fail_write(struct tcp_stream *t, int uv_error)
+{
+    if (t->reading && !t->read_ended && (uv_error == UV_EPIPE || uv_error == UV_ECONNRESET)) {
+        t->broken = true;
+        buf_clear(&t->waiting);
+    } else {
+        fail(t, uv_error, "write");
+    }
 }
 
 static void
@@ -191,7 +208,7 @@ write_waiting(struct tcp_stream *t)
     int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
     if (r < 0) {
         buf_done(&t->out);
-        fail(t, r, "write");
+        fail_write(t, r);
         return -1;
     }
     t->writing = true;
@@ -206,7 +223,7 @@ on_written(uv_write_t *request, int status)
     buf_done(&t->out);
     if (status < 0) {
         if (status != UV_ECANCELED)
-            fail(t, status, "write");
+            fail_write(t, status);
         return;
     }
     if (t->closing || (buf_size(&t->waiting) > 0 && write_waiting(t) < 0))
@@ -235,13 +252,13 @@ tcp_write(struct stream *s, const void *data, size_t size)
 {
     struct tcp_stream *t = tcp_of(s);
     const uint8_t *p = data;
-    if (t->closing || t->write_ended)
+    if (t->closing || t->write_ended || t->broken)
         return -1;
     if (t->connected && tcp_queued(s) == 0) {
         uv_buf_t buf = uv_buf_init((char *)(uintptr_t)p, (unsigned)size);
         int n = uv_try_write(&t->uv.stream, &buf, 1);
         if (n < 0 && n != UV_EAGAIN) {
-            fail(t, n, "write");
+            fail_write(t, n);
             return -1;
         }
         if (n > 0) {
@@ -267,6 +284,18 @@ tcp_shutdown(struct stream *s)
         begin_shutdown(t);
 }
 
+static bool
+tcp_is_quiet(const struct stream *s)
+{
+    const struct tcp_stream *t = (const struct tcp_stream *)s;
+    uv_os_fd_t fd;
+    char byte;
+    if (t->closing || !t->connected || t->broken || t->read_ended || t->write_ended ||
+        tcp_queued(s) > 0 || uv_fileno(&t->uv.handle, &fd) < 0)
+        return false;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 static const struct stream_ops tcp_ops = {
     .write = tcp_write,
     .read_start = tcp_read_start,
@@ -274,6 +303,7 @@ static const struct stream_ops tcp_ops = {
     .shutdown = tcp_shutdown,
     .close = tcp_close,
     .queued = tcp_queued,
+    .is_quiet = tcp_is_quiet,
 };
 
 void
@@ -281,6 +311,23 @@ stream_set_reset(struct stream *s)
 {
     if (s->ops == &tcp_ops)
         tcp_of(s)->reset = true;
+}
+
+int
+stream_detach(struct stream *s, struct error *err)
+{
+    struct tcp_stream *t = tcp_of(s);
+    uv_os_fd_t fd;
+    if (s->ops != &tcp_ops || t->closing || !t->connected || t->broken || tcp_queued(s) > 0 ||
+        uv_fileno(&t->uv.handle, &fd) < 0)
+        return error_set(err, ERR_INTERNAL, "this stream's socket cannot be had");
+    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (taken < 0)
+        return error_set_errno(err, errno, "take a stream's socket");
+    t->base.events = NULL;
+    t->reset = false;
+    tcp_close(s);
+    return taken;
 }
 
 static struct tcp_stream *

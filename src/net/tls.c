@@ -19,7 +19,7 @@
 
 #include <assert.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -46,12 +46,15 @@ struct tls {
     const uint8_t *span; // of the lower stream, not yet read by OpenSSL
     size_t span_size;
     struct buf held;
+    struct tls_sessions *sessions; // client: NULL if none are kept
+    char *session_key;
     bool pumping;
     bool writing;     // OpenSSL was asked to; else it answers the peer by itself
     unsigned replies; // of the latter, after the handshake
     bool reading;     // the user wants data
     bool full;        // the lower stream said so
     bool told_full;   // and the user knows
+    bool broken;      // the lower stream takes no more bytes, but may have some for us
     bool sent_end;    // our close_notify is out
     bool got_end;     // the peer's has come
     bool lower_ended; // FIN
@@ -79,9 +82,11 @@ tls_of(struct stream *s)
 static int
 write_lower(struct tls *t, const void *data, size_t size)
 {
-    int rc = stream_write(t->lower, data, size);
+    int rc = t->broken ? -1 : stream_write(t->lower, data, size);
     t->full = t->full || rc == 1;
-    return rc;
+    // To OpenSSL, a failed write would be the end of reading, too.
+    t->broken = t->broken || (rc < 0 && t->state == TLS_OPEN);
+    return t->broken ? 0 : rc;
 }
 
 static int
@@ -187,6 +192,17 @@ new_context(const SSL_METHOD *method)
     return ctx;
 }
 
+// The server gave a ticket: with TLS 1.3 at any time after the handshake. What we return says that
+// we hold no reference of OpenSSL's.
+static int
+on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls *t = SSL_get_app_data(ssl);
+    if (t != NULL && t->sessions != NULL && SSL_get_verify_result(ssl) == X509_V_OK)
+        tls_sessions_put(t->sessions, t->session_key, session);
+    return 0;
+}
+
 int
 tls_client_context(X509_STORE *store, SSL_CTX **ret, struct error *err)
 {
@@ -195,6 +211,8 @@ tls_client_context(X509_STORE *store, SSL_CTX **ret, struct error *err)
         return fail_openssl(err, "cannot make a TLS client context");
     SSL_CTX_set1_cert_store(ctx, store);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
     *ret = ctx;
     return 0;
 }
@@ -240,6 +258,15 @@ tls_server_context(X509 *certificate, EVP_PKEY *key, X509 *issuer, SSL_CTX **ret
 // --- closing ---
 
 static void
+free_tls(struct tls *t)
+{
+    SSL_free(t->ssl);
+    buf_done(&t->held);
+    free(t->session_key);
+    free(t);
+}
+
+static void
 finish(struct tls *t)
 {
     if (t->lower != NULL || !t->timer_closed)
@@ -248,9 +275,7 @@ finish(struct tls *t)
         t->stream.events->on_close(t->stream.user, t->failed ? &t->why : NULL);
     // Without this, OpenSSL holds that the session must not be resumed.
     SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    SSL_free(t->ssl);
-    buf_done(&t->held);
-    free(t);
+    free_tls(t);
 }
 
 static void
@@ -319,6 +344,14 @@ fail_text(struct tls *t, const char *text)
 
 // --- moving bytes ---
 
+// A session of TLS 1.2 may serve again, and its server sends no new one.
+static void
+keep_old_session(struct tls *t)
+{
+    if (t->sessions != NULL && SSL_session_reused(t->ssl) && SSL_version(t->ssl) < TLS1_3_VERSION)
+        tls_sessions_put(t->sessions, t->session_key, SSL_get0_session(t->ssl));
+}
+
 static void
 handshake(struct tls *t)
 {
@@ -326,6 +359,7 @@ handshake(struct tls *t)
     int rc = SSL_do_handshake(t->ssl);
     if (rc == 1) {
         t->state = TLS_OPEN;
+        keep_old_session(t);
         if (!t->reading)
             stream_read_stop(t->lower);
         if (t->stream.events->on_open != NULL)
@@ -476,7 +510,7 @@ static int
 tls_write(struct stream *s, const void *data, size_t size)
 {
     struct tls *t = tls_of(s);
-    if (t->state != TLS_OPEN || t->sent_end || t->lower == NULL)
+    if (t->state != TLS_OPEN || t->sent_end || t->broken || t->lower == NULL)
         return -1;
     if (size == 0)
         return 0;
@@ -489,6 +523,8 @@ tls_write(struct stream *s, const void *data, size_t size)
         fail_ssl(t, "TLS failed");
         return -1;
     }
+    if (t->broken)
+        return -1;
     t->told_full = t->full;
     return t->full ? 1 : 0;
 }
@@ -542,6 +578,14 @@ tls_queued(const struct stream *s)
     return t->lower == NULL ? 0 : stream_queued(t->lower);
 }
 
+static bool
+tls_is_quiet(const struct stream *s)
+{
+    const struct tls *t = (const struct tls *)s;
+    return t->state == TLS_OPEN && !t->sent_end && !t->got_end && t->lower != NULL &&
+           buf_size(&t->held) == 0 && SSL_has_pending(t->ssl) == 0 && stream_is_quiet(t->lower);
+}
+
 static const struct stream_ops tls_ops = {
     .write = tls_write,
     .read_start = tls_read_start,
@@ -549,16 +593,31 @@ static const struct stream_ops tls_ops = {
     .shutdown = tls_shutdown,
     .close = tls_close,
     .queued = tls_queued,
+    .is_quiet = tls_is_quiet,
 };
 
 // --- making one ---
 
 static int
+resume(struct tls *t, const struct tls_options *o, struct error *err)
+{
+    if (o->sessions == NULL)
+        return 0;
+    t->sessions = o->sessions;
+    t->session_key = xstrdup(o->session_key);
+    SSL_SESSION *session = tls_sessions_take(o->sessions, o->session_key, o->name);
+    if (session == NULL)
+        return 0;
+    int rc = SSL_set_session(t->ssl, session);
+    SSL_SESSION_free(session);
+    return rc == 1 ? 0 : fail_openssl(err, "cannot resume a TLS session");
+}
+
+static int
 set_client(struct tls *t, const struct tls_options *o, struct error *err)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    X509_VERIFY_PARAM_set_hostflags(param, TLS_HOST_FLAGS);
     if (o->name == NULL || o->name[0] == '\0' ||
         X509_VERIFY_PARAM_set1_host(param, o->name, 0) != 1 ||
         SSL_ctrl(t->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
@@ -568,7 +627,7 @@ set_client(struct tls *t, const struct tls_options *o, struct error *err)
     if (o->alpn_size > 0 && SSL_set_alpn_protos(t->ssl, o->alpn, (unsigned)o->alpn_size) != 0)
         return error_set(err, ERR_INTERNAL, "cannot offer application protocols");
     SSL_set_connect_state(t->ssl);
-    return 0;
+    return resume(t, o, err);
 }
 
 static int
@@ -616,9 +675,7 @@ tls_stream_new(uv_loop_t *loop, struct stream *lower, const struct tls_options *
     if (set_up(t, options, err) != 0) {
         stream_set_user(lower, &no_events, NULL);
         stream_close(lower);
-        SSL_free(t->ssl);
-        buf_done(&t->held);
-        free(t);
+        free_tls(t);
         return -1;
     }
     uv_timer_init(loop, &t->timer);
@@ -639,6 +696,12 @@ tls_stream_alpn(const struct stream *s, size_t *ret_size)
     SSL_get0_alpn_selected(t->ssl, &name, &size);
     *ret_size = size;
     return name;
+}
+
+bool
+tls_stream_resumed(const struct stream *s)
+{
+    return SSL_session_reused(((const struct tls *)s)->ssl) == 1;
 }
 
 bool

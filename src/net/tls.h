@@ -5,8 +5,16 @@
 #pragma once
 
 #include "net/stream.h"
+#include "net/tls-session.h"
 
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+// How a host name is compared with a certificate's: alternative names only, and a wildcard stands
+// for one whole label.
+enum {
+    TLS_HOST_FLAGS = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+};
 
 // Makes OpenSSL ready without reading a configuration file. Call it once, before any other use of
 // OpenSSL; a second call does nothing.
@@ -29,6 +37,10 @@ struct tls_options {
     size_t alpn_size;
     const void *first; // bytes that were read from lower already, to be taken before what follows
     size_t first_size;
+    // Client: a session under this key is resumed if there is one, and what the server gives is
+    // kept under it. The table outlives the stream, the key is copied. NULL: full handshakes only.
+    struct tls_sessions *sessions;
+    const char *session_key;
 };
 
 // Takes lower (open, and nobody reading), which is the new stream's from now on, also on failure.
@@ -40,6 +52,8 @@ int tls_stream_new(uv_loop_t *loop, struct stream *lower, const struct tls_optio
 
 // What the peers agreed on (not NUL-terminated), size 0 if nothing; valid from on_open on.
 const uint8_t *tls_stream_alpn(const struct stream *s, size_t *ret_size);
+// True if the handshake was an abbreviated one; valid from on_open on.
+bool tls_stream_resumed(const struct stream *s);
 // True if the handshake failed because the peer's certificate was not accepted; valid until
 // on_close returns.
 bool tls_stream_unverified(const struct stream *s);

@@ -61,13 +61,16 @@ class CutShort(ValueError):
 
 
 class _Reader:
-    def __init__(self, sock, record: Connection):
+    def __init__(self, sock, record: Connection, origin: "Origin"):
         self.sock = sock
         self.record = record
+        self.origin = origin
         self.held = b""
 
     def fill(self) -> bool:
         data = self.sock.recv(65536)
+        if data:
+            self.origin.remember(self.record)
         self.record.raw += data
         self.held += data
         return bool(data)
@@ -164,6 +167,14 @@ class Origin:
         with self._lock:
             self.connections = []
 
+    def remember(self, record: Connection) -> None:
+        """A connection that was forgotten is used again: only what comes from now on counts."""
+        with self._lock:
+            if not any(record is known for known in self.connections):
+                record.raw.clear()
+                record.requests.clear()
+                self.connections.append(record)
+
     def last(self) -> Request:
         assert self.requests, "the origin received no request"
         return self.requests[-1]
@@ -232,13 +243,13 @@ class Origin:
 
     def _serve_raw(self, sock, record) -> None:
         sock.sendall(self._raw_greeting)
-        reader = _Reader(sock, record)
+        reader = _Reader(sock, record, self)
         line = reader.until(b"\n")
         if line:
             sock.sendall(line.upper())
 
     def _serve_http(self, sock, record) -> None:
-        reader = _Reader(sock, record)
+        reader = _Reader(sock, record, self)
         while (head := reader.until(b"\r\n\r\n")) is not None:
             lines = head.decode("latin-1").split("\r\n")[:-2]
             method, target, _ = lines[0].split(" ", 2)

@@ -232,6 +232,11 @@ class Harness:
         with self.changed:
             self.events.clear()
 
+    def drop_idle(self):
+        """Closes the connections to origins that wait for another exchange."""
+        self.process.stdin.write(b"d")
+        self.process.stdin.flush()
+
     def connections(self):
         self.forget_events()
         self.process.stdin.write(b"c")

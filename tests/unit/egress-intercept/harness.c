@@ -14,6 +14,7 @@
 #include "egress/ca.h"
 #include "egress/harden.h"
 #include "egress/intercept.h"
+#include "egress/origin-pool.h"
 #include "egress/patterns.h"
 #include "egress/upstream.h"
 #include "net/tls.h"
@@ -271,6 +272,8 @@ on_standard_input_end(uv_poll_t *poll, int status, int events)
     ssize_t n = read(0, &c, 1);
     if (n == 1 && c == 'f')
         audit.full = true;
+    if (n == 1 && c == 'd')
+        origins_drop_idle(origins_of(&worker));
     if (n == 1 && c == 'c')
         (void)dprintf(1, "{\"connections\":%u}\n", worker.connections);
     if (n <= 0) {

@@ -64,6 +64,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         while self.h.connections() > 0:
             time.sleep(0.005)
+        self.h.drop_idle()
         self.origin.settle()
         self.plain.settle()
         self.h.forget_events()

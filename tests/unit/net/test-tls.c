@@ -33,6 +33,7 @@ static EVP_PKEY *key;
 static X509 *certificate;
 static SSL_CTX *server_ctx;
 static SSL_CTX *client_ctx;
+static struct tls_sessions *sessions;
 
 static void
 on_open(void *user)
@@ -346,6 +347,135 @@ test_key_updates(void **state)
     buf_done(&server.got);
 }
 
+// One connection, which stays long enough for the server's ticket to come. Whether it was resumed.
+static bool
+connect_keyed(const char *name, const char *session_key)
+{
+    int pair[2];
+    struct end client = {0};
+    struct end server = {.echo = true};
+    assert_int_equal(fd_socketpair(SOCK_STREAM, pair), 0);
+    (void)fd_set_nonblock(pair[0]);
+    (void)fd_set_nonblock(pair[1]);
+    start(&client, pair[0],
+          (struct tls_options){.name = name, .sessions = sessions, .session_key = session_key});
+    start(&server, pair[1], (struct tls_options){.server = true});
+    spin(&client.opened);
+    spin(&server.opened);
+    bool resumed = tls_stream_resumed(client.s);
+    assert_int_equal(resumed, tls_stream_resumed(server.s));
+    stream_write(client.s, "x", 1);
+    while (buf_size(&client.got) < 1)
+        uv_run(&loop, UV_RUN_ONCE);
+    finish(&client, &server);
+    return resumed;
+}
+
+static void
+resume_with(int version)
+{
+    SSL_CTX_set_max_proto_version(client_ctx, version);
+    sessions = tls_sessions_new();
+    assert_false(connect_keyed("api.test", "api"));
+    assert_true(connect_keyed("api.test", "api"));
+    assert_true(connect_keyed("api.test", "api"));
+    assert_false(connect_keyed("api.test", "other"));
+    // The key is what its user says; the name is still compared.
+    assert_false(connect_keyed("a.wild.test", "names"));
+    assert_true(connect_keyed("b.wild.test", "names"));
+    SSL_SESSION *session = tls_sessions_take(sessions, "names", "evil.test");
+    assert_null(session);
+    assert_false(connect_keyed("a.wild.test", "names"));
+    tls_sessions_free(sessions);
+    sessions = NULL;
+    SSL_CTX_set_max_proto_version(client_ctx, 0);
+}
+
+static void
+test_resumption(void **state)
+{
+    (void)state;
+    resume_with(TLS1_2_VERSION);
+    resume_with(TLS1_3_VERSION);
+}
+
+// A ticket of TLS 1.3 is offered once, and what is kept is bounded, for one key and for all.
+static void
+test_session_table(void **state)
+{
+    (void)state;
+    sessions = tls_sessions_new();
+    assert_false(connect_keyed("api.test", "first"));
+    SSL_SESSION *session = tls_sessions_take(sessions, "first", "api.test");
+    assert_non_null(session);
+    assert_null(tls_sessions_take(sessions, "first", "api.test"));
+    unsigned kept = 0;
+    for (int i = 0; i < 10; i++)
+        tls_sessions_put(sessions, "first", session);
+    SSL_SESSION *again;
+    while ((again = tls_sessions_take(sessions, "first", "api.test")) != NULL) {
+        SSL_SESSION_free(again);
+        kept++;
+    }
+    assert_int_equal(kept, 4);
+    char name[16];
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(name, sizeof name, "%d", i);
+        tls_sessions_put(sessions, name, session);
+    }
+    assert_null(tls_sessions_take(sessions, "67", "api.test"));
+    again = tls_sessions_take(sessions, "68", "api.test");
+    assert_non_null(again);
+    SSL_SESSION_free(again);
+    SSL_SESSION_free(session);
+    tls_sessions_free(sessions);
+}
+
+// Of a server that promises to take early data, none is sent: the first flight is a ClientHello and
+// no more, and the server gets nothing before the handshake is done.
+static void
+test_no_early_data(void **state)
+{
+    (void)state;
+    SSL_CTX_set_max_early_data(server_ctx, 16384);
+    SSL_CTX_set_options(server_ctx, SSL_OP_NO_ANTI_REPLAY); // else its tickets are of another sort
+    sessions = tls_sessions_new();
+    assert_false(connect_keyed("api.test", "early"));
+    SSL_SESSION *session = tls_sessions_take(sessions, "early", "api.test");
+    assert_non_null(session);
+    assert_int_equal(SSL_SESSION_get_max_early_data(session), 16384);
+    tls_sessions_put(sessions, "early", session);
+    SSL_SESSION_free(session);
+    int pair[2];
+    struct end client = {0};
+    assert_int_equal(fd_socketpair(SOCK_STREAM, pair), 0);
+    (void)fd_set_nonblock(pair[0]);
+    start(&client, pair[0],
+          (struct tls_options){.name = "api.test", .sessions = sessions, .session_key = "early"});
+    SSL *server = SSL_new(server_ctx);
+    SSL_set_fd(server, pair[1]);
+    uint8_t byte;
+    size_t got = 0;
+    int rc;
+    // The server answers, then would wait for the client's end of early data if there were any.
+    (void)fd_set_nonblock(pair[1]);
+    while ((rc = SSL_read_early_data(server, &byte, 1, &got)) == SSL_READ_EARLY_DATA_ERROR)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(rc, SSL_READ_EARLY_DATA_FINISH);
+    assert_int_equal(SSL_get_early_data_status(server), SSL_EARLY_DATA_NOT_SENT);
+    while (SSL_accept(server) != 1)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    assert_true(SSL_session_reused(server));
+    spin(&client.opened);
+    stream_close(client.s);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(client.closed);
+    SSL_free(server);
+    (void)close(pair[1]);
+    tls_sessions_free(sessions);
+    SSL_CTX_set_max_early_data(server_ctx, 0);
+}
+
 int
 main(void)
 {
@@ -357,6 +487,9 @@ main(void)
         cmocka_unit_test(test_close_in_callback),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_key_updates),
+        cmocka_unit_test(test_resumption),
+        cmocka_unit_test(test_session_table),
+        cmocka_unit_test(test_no_early_data),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
