@@ -16,6 +16,7 @@ enum { CUTS = 8, TEXT_MAX = 64 * 1024, BEGUN = 0xc0, WHOLE = 0x80 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static struct policy *policy;
 static struct patterns *patterns;
 static struct redact *redact;
 
@@ -23,7 +24,6 @@ static void
 set_up(void)
 {
     struct error err = {0};
-    struct policy *policy;
     json_t *secrets = json_pack("{s:{s:[s],s:s}}", "KEY", "hosts", "api.test", "value", VALUE);
     if (secrets == NULL || policy_from_json(NULL, secrets, &policy, &err) != 0 ||
         patterns_new(policy, &patterns, &err) != 0)
