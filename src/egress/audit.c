@@ -42,6 +42,7 @@ static const char *const event_names[] = {
     [AUDIT_INTERCEPT] = "intercept",
     [AUDIT_REQUEST] = "request",
     [AUDIT_SWAP] = "swap",
+    [AUDIT_REDACT] = "redact",
     [AUDIT_MISUSE] = "misuse",
     [AUDIT_UPSTREAM_TLS_ERROR] = "upstream_tls_error",
     [AUDIT_LIMIT] = "limit",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "egress/decode.h"
 #include "egress/exchange.h"
 #include "egress/head.h"
 #include "egress/origin.h"
@@ -47,6 +48,8 @@ struct exchange {
     uint64_t number; // of the request on this connection
     struct h1_body request_body;
     struct h1_body response_body;
+    struct buf trailers;       // secret: of the response
+    struct decode *decode;     // NULL: the response is not coded
     enum head_framing framing; // of the response, towards the client
     bool answered;             // bytes of the response are out
     bool close_after;
@@ -95,6 +98,8 @@ void exchange_cut_client(struct exchange *x);
 void exchange_refuse(struct exchange *x, const struct refusal *r);
 void exchange_refuse_text(struct exchange *x, int status, const char *code, const char *message);
 int exchange_audit_request(struct exchange *x, const char *reason);
+// Tells which secrets were replaced in the response since this was last called.
+int exchange_audit_redacted(struct exchange *x);
 
 // exchange-request.c: takes what it can of x->in.
 void exchange_client_pump(struct exchange *x);

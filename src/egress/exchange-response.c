@@ -11,25 +11,35 @@ flush_client(struct exchange *x)
     buf_clear(&x->out);
 }
 
-// Behind what waits in out: a head, which so leaves together with what came with it.
+static int
+append_chunks(struct exchange *x, struct h1_span clean, bool last)
+{
+    int rc = 0;
+    if (clean.size > 0)
+        rc = buf_append_fmt(&x->out, "%zx\r\n", clean.size) |
+             buf_append(&x->out, clean.data, clean.size) | buf_append_str(&x->out, "\r\n");
+    if (last)
+        rc |= buf_append_str(&x->out, "0\r\n") |
+              head_write_trailers(&x->trailers, x->redact, &x->out) |
+              buf_append_str(&x->out, "\r\n");
+    return rc;
+}
+
+// Behind what waits in out: a head, which so leaves together with what came with it. What was coded
+// waits until all of the block is decoded, so that a block that cannot be is still refused.
 static void
 send_clean(struct exchange *x, struct h1_span clean, bool last)
 {
     int rc = 0;
-    if (x->framing == HEAD_CHUNKED) {
-        if (clean.size > 0)
-            rc = buf_append_fmt(&x->out, "%zx\r\n", clean.size) |
-                 buf_append(&x->out, clean.data, clean.size) | buf_append_str(&x->out, "\r\n");
-        if (last)
-            rc |= buf_append_str(&x->out, "0\r\n\r\n");
-    } else if (x->framing != HEAD_NO_BODY && buf_size(&x->out) == 0) {
+    if (x->framing == HEAD_CHUNKED)
+        rc = append_chunks(x, clean, last);
+    else if (x->framing != HEAD_NO_BODY && buf_size(&x->out) == 0 && x->decode == NULL)
         exchange_write_client(x, clean.data, clean.size);
-    } else if (x->framing != HEAD_NO_BODY) {
+    else if (x->framing != HEAD_NO_BODY)
         rc = buf_append(&x->out, clean.data, clean.size);
-    }
     if (rc != 0)
         exchange_cut_client(x);
-    else
+    else if (x->decode == NULL)
         flush_client(x);
 }
 
@@ -39,6 +49,8 @@ finish_response(struct exchange *x)
     bool extra = buf_size(&x->from) > 0;
     bool whole = x->request == REQUEST_SENT;
     if (exchange_audit_request(x, NULL) != 0)
+        x->close_after = true;
+    if (exchange_audit_redacted(x) != 0)
         x->close_after = true;
     x->response = RESPONSE_NONE;
     if (extra || !whole || !x->upstream_reusable)
@@ -54,7 +66,7 @@ finish_response(struct exchange *x)
 
 // Feeds a part of the body through the filter. False: the exchange has ended.
 static bool
-pass_content(struct exchange *x, struct h1_span content, bool last)
+pass_plain(struct exchange *x, struct h1_span content, bool last)
 {
     struct h1_span clean;
     if (content.size == 0 && !last)
@@ -65,6 +77,45 @@ pass_content(struct exchange *x, struct h1_span content, bool last)
     }
     if (clean.size > 0 || last)
         send_clean(x, clean, last);
+    return !x->ending;
+}
+
+// The same for what is coded.
+static bool
+pass_coded(struct exchange *x, struct h1_span content, bool last)
+{
+    size_t at = 0;
+    size_t used = 0;
+    struct h1_span plain = {0};
+    do {
+        if (decode_feed(x->decode, (const uint8_t *)content.data + at, content.size - at, &used,
+                        &plain) != 0) {
+            exchange_lose_upstream(x, decode_problem(x->decode));
+            return false;
+        }
+        at += used;
+        if (!pass_plain(x, plain, false))
+            return false;
+    } while (used > 0 || plain.size > 0);
+    if (last && !decode_is_complete(x->decode)) {
+        exchange_lose_upstream(x, "the coded response ends too early");
+        return false;
+    }
+    return !last || pass_plain(x, (struct h1_span){"", 0}, true);
+}
+
+static bool
+pass_content(struct exchange *x, struct h1_span content, bool last)
+{
+    if (x->decode == NULL)
+        return pass_plain(x, content, last);
+    size_t head = buf_size(&x->out);
+    if (!pass_coded(x, content, last))
+        return false;
+    if (x->answered || last || buf_size(&x->out) > head) {
+        flush_client(x);
+        x->answered = true;
+    }
     return !x->ending;
 }
 
@@ -122,7 +173,7 @@ choose_framing(const struct exchange *x, const struct h1_head *head)
 {
     if (head->framing == H1_BODY_NONE)
         return HEAD_NO_BODY;
-    if (head->framing == H1_BODY_LENGTH && redact_keeps_length(x->redact))
+    if (head->framing == H1_BODY_LENGTH && redact_keeps_length(x->redact) && x->decode == NULL)
         return HEAD_LENGTH;
     return x->old_client ? HEAD_UNTIL_CLOSE : HEAD_CHUNKED;
 }
@@ -135,32 +186,52 @@ pass_interim(struct exchange *x, const struct h1_head *head)
         return false;
     if (x->old_client)
         return true;
-    if (head_write_response(head, x->redact, HEAD_NO_BODY, false, &x->out) != 0)
+    if (head_write_response(head, x->redact, HEAD_NO_BODY, false, false, &x->out) != 0)
         return false;
     flush_client(x);
+    return true;
+}
+
+// Chooses how the body of a response is read. False: it cannot be.
+static bool
+begin_decoding(struct exchange *x, const struct h1_head *head)
+{
+    enum { PARTIAL_CONTENT = 206 };
+    decode_free(x->decode);
+    x->decode = NULL;
+    if (head->framing == H1_BODY_NONE || !redact_is_active(x->redact))
+        return true;
+    enum decode_coding coding = head_coding(head);
+    if (coding == DECODE_IDENTITY)
+        return true;
+    if (coding == DECODE_UNKNOWN || head->status == PARTIAL_CONTENT) {
+        exchange_lose_upstream(x, "the host sent a content coding that was not asked for");
+        return false;
+    }
+    x->decode = decode_new(coding);
     return true;
 }
 
 static bool
 begin_response(struct exchange *x, const struct h1_head *head)
 {
-    bool has_body = head->framing != H1_BODY_NONE;
-    if (has_body && redact_is_active(x->redact) && head_is_coded(head)) {
-        exchange_lose_upstream(x, "the host sent a content coding that was not asked for");
+    if (!begin_decoding(x, head))
         return false;
-    }
     x->framing = choose_framing(x, head);
     x->status = head->status;
     x->upstream_reusable = head->keep_alive && head->framing != H1_BODY_UNTIL_CLOSE;
     if (x->framing == HEAD_UNTIL_CLOSE || x->request != REQUEST_SENT)
         x->close_after = true;
-    if (head_write_response(head, x->redact, x->framing, x->close_after, &x->out) != 0) {
+    if (head_write_response(head, x->redact, x->framing, x->decode != NULL, x->close_after,
+                            &x->out) != 0) {
         buf_clear(&x->out);
         exchange_lose_upstream(x, "the host's response head is too large");
         return false;
     }
-    x->answered = true;
+    x->answered = x->decode == NULL;
     h1_body_init(&x->response_body, head);
+    buf_clear(&x->trailers);
+    x->response_body.trailers = &x->trailers;
     redact_reset(x->redact);
     x->response = RESPONSE_BODY;
     return true;
@@ -224,7 +295,8 @@ exchange_upstream_pump(struct exchange *x)
         x->from_searched = 0;
         exchange_take_response_body(x, buf_bytes(&rest), buf_size(&rest));
         buf_done(&rest);
-        if (x->response == RESPONSE_BODY && !x->ending)
+        // A head that came alone leaves alone, unless its body has yet to prove decodable.
+        if (x->response == RESPONSE_BODY && !x->ending && x->answered)
             flush_client(x);
     }
 }

@@ -83,6 +83,7 @@ void
 exchange_drop_upstream(struct exchange *x)
 {
     struct stream *s = x->upstream;
+    (void)exchange_audit_redacted(x); // of a response that ends here
     x->upstream = NULL;
     x->upstream_full = false;
     buf_clear(&x->from);
@@ -148,6 +149,21 @@ exchange_audit_request(struct exchange *x, const char *reason)
                       x->method_size > 0 ? method : NULL, "path",
                       x->method_size > 0 ? x->path : NULL, "status", status, "reason", reason,
                       NULL);
+}
+
+int
+exchange_audit_redacted(struct exchange *x)
+{
+    int rc = 0;
+    for (size_t i = 0; i < policy_secret_count(x->w->policy); i++) {
+        uint64_t count = redact_take_count(x->redact, i);
+        char times[24];
+        (void)snprintf(times, sizeof times, "%" PRIu64, count);
+        if (count > 0)
+            rc |= audit_emit(x->w->audit, AUDIT_REDACT, &x->to, "secret",
+                             policy_secret_name(x->w->policy, i), "count", times, NULL);
+    }
+    return rc;
 }
 
 // --- refusing ---
@@ -312,6 +328,8 @@ on_timer_closed(uv_handle_t *handle)
     buf_done(&x->from);
     buf_done(&x->head);
     buf_done(&x->out);
+    buf_done(&x->trailers);
+    decode_free(x->decode);
     redact_free(x->redact);
     free(x);
     done(user);
@@ -397,6 +415,7 @@ exchange_start(struct worker *w, const struct exchange_options *options)
     buf_init_secret(&x->from, FROM_MAX);
     buf_init_secret(&x->head, HEAD_WRITTEN_MAX);
     buf_init(&x->out, OUT_MAX);
+    buf_init_secret(&x->trailers, H1_TRAILER_MAX);
     x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size, x->to.port);
     if (options->refusal != NULL)
         keep_refusal(x, options->refusal);

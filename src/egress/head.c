@@ -267,12 +267,21 @@ head_wants_websocket(const struct h1_head *head)
 
 // --- responses ---
 
-bool
-head_is_coded(const struct h1_head *head)
+enum decode_coding
+head_coding(const struct h1_head *head)
 {
     size_t count;
     const struct h1_field *coding = h1_find(head, "content-encoding", &count);
-    return coding != NULL && !(count == 1 && h1_span_is_nocase(coding->value, "identity"));
+    if (coding == NULL)
+        return DECODE_IDENTITY;
+    return count == 1 ? decode_coding_of(coding->value) : DECODE_UNKNOWN;
+}
+
+bool
+head_is_digest(struct h1_span name)
+{
+    return h1_span_is_nocase(name, "content-md5") || h1_span_is_nocase(name, "digest") ||
+           h1_span_is_nocase(name, "content-digest") || h1_span_is_nocase(name, "repr-digest");
 }
 
 static int
@@ -296,21 +305,75 @@ write_response_framing(const struct h1_head *head, enum head_framing framing, bo
     return rc | buf_append_str(out, "\r\n");
 }
 
+static int
+write_clean_field(const struct h1_field *field, struct redact *redact, bool weak, struct buf *out)
+{
+    if (redact_text(redact, field->name, out) != 0 ||
+        buf_append_str(out, weak ? ": W/" : ": ") != 0 ||
+        redact_text(redact, field->value, out) != 0 || buf_append_str(out, "\r\n") != 0)
+        return -1;
+    return 0;
+}
+
+static bool
+is_withheld(const struct h1_head *head, const struct h1_field *field, const struct redact *redact,
+            enum head_framing framing, bool decoded)
+{
+    // Trailers are kept where there is a place for them.
+    if (h1_span_is_nocase(field->name, "trailer") && !is_nominated(head, field->name))
+        return framing != HEAD_CHUNKED || head->framing != H1_BODY_CHUNKED;
+    // Alt-Svc would lead the client to a protocol that does not pass here.
+    return ends_here(head, field) || h1_span_is_nocase(field->name, "alt-svc") ||
+           (redact_is_active(redact) && head_is_digest(field->name)) ||
+           (decoded && h1_span_is_nocase(field->name, "content-encoding"));
+}
+
 int
 head_write_response(const struct h1_head *head, struct redact *redact, enum head_framing framing,
-                    bool close, struct buf *out)
+                    bool decoded, bool close, struct buf *out)
 {
     if (buf_append_fmt(out, "HTTP/1.1 %03d ", head->status) != 0 ||
         redact_text(redact, head->reason, out) != 0 || buf_append_str(out, "\r\n") != 0)
         return -1;
     for (size_t i = 0; i < head->field_count; i++) {
         const struct h1_field *field = &head->fields[i];
-        // Alt-Svc would lead the client to a protocol that does not pass here.
-        if (ends_here(head, field) || h1_span_is_nocase(field->name, "alt-svc"))
+        if (is_withheld(head, field, redact, framing, decoded))
             continue;
-        if (redact_text(redact, field->name, out) != 0 || buf_append_str(out, ": ") != 0 ||
-            redact_text(redact, field->value, out) != 0 || buf_append_str(out, "\r\n") != 0)
+        // Decoded it is the same only in effect (RFC 9110 8.8.1).
+        bool weak = decoded && h1_span_is_nocase(field->name, "etag") && field->value.size > 0 &&
+                    field->value.data[0] == '"';
+        if (write_clean_field(field, redact, weak, out) != 0)
             return -1;
     }
     return write_response_framing(head, framing, close, out);
+}
+
+// Fields that say how a message is framed, read or routed, or that act before the body.
+static bool
+has_no_place_in_trailers(struct h1_span name)
+{
+    static const char *const names[] = {
+        "host",          "content-encoding", "content-type", "content-range", "set-cookie",
+        "cache-control", "authorization",    "location",     "age",           "expires",
+        "date",          "retry-after",      "vary",         "alt-svc",       "www-authenticate",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (h1_span_is_nocase(name, names[i]))
+            return true;
+    }
+    return is_hop_by_hop(name);
+}
+
+int
+head_write_trailers(const struct buf *trailers, struct redact *redact, struct buf *out)
+{
+    struct h1_field field;
+    size_t at = 0;
+    while (h1_next_trailer(trailers, &at, &field)) {
+        bool digest = redact_is_active(redact) && head_is_digest(field.name);
+        if (!digest && !has_no_place_in_trailers(field.name) &&
+            write_clean_field(&field, redact, false, out) != 0)
+            return -1;
+    }
+    return 0;
 }

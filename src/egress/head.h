@@ -3,6 +3,7 @@
 // parsed form, so that no byte goes on which we have not understood. Hop-by-hop fields end here.
 #pragma once
 
+#include "egress/decode.h"
 #include "egress/redact.h"
 #include "egress/refusal.h"
 #include "egress/substitute.h"
@@ -26,11 +27,17 @@ int head_write_request(const struct h1_head *head, struct h1_span target, bool n
 // How a response's body goes to the client.
 enum head_framing { HEAD_NO_BODY, HEAD_LENGTH, HEAD_CHUNKED, HEAD_UNTIL_CLOSE };
 
-// Appends the head for the client, redacted. close: the connection ends after this response.
-// -1: out is full.
+// Appends the head for the client, redacted. decoded: the body goes without its content coding.
+// close: the connection ends after this response. -1: out is full.
 int head_write_response(const struct h1_head *head, struct redact *redact,
-                        enum head_framing framing, bool close, struct buf *out);
-// Content-Encoding says that the body is not as it reads.
-bool head_is_coded(const struct h1_head *head);
+                        enum head_framing framing, bool decoded, bool close, struct buf *out);
+// Appends the trailer fields of a response, redacted, but for those that have no place there (RFC
+// 9110 6.5.1). -1: out is full.
+int head_write_trailers(const struct buf *trailers, struct redact *redact, struct buf *out);
+// What the response's body is coded with; several fields or codings are unknown.
+enum decode_coding head_coding(const struct h1_head *head);
+// A digest of the body as the host sent it (Content-MD5, RFC 3230, RFC 9530). A filter that may
+// change the body makes it wrong, and with it who guesses a short value could check his guesses.
+bool head_is_digest(struct h1_span name);
 // A request that may become a WebSocket (RFC 6455 4.1).
 bool head_wants_websocket(const struct h1_head *head);

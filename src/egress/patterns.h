@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the secrets of a policy look like in a response: the values, and the forms in which encoders
-// write them. Made once a worker, in memory like the policy's, and shared by all its connections.
+// write them (forms.h). Made once a worker, in memory like the policy's, and shared by all its
+// connections.
 #pragma once
 
+#include "egress/forms.h"
 #include "egress/policy.h"
 
 enum {
-    PATTERN_VALUE_MIN = 8,                   // shorter values would be found in ordinary text
-    PATTERN_FORM_MAX = 6 * POLICY_VALUE_MAX, // bytes of the longest form
+    PATTERN_VALUE_MIN = 8, // shorter values would be found in ordinary text
+    PATTERN_FORM_MAX = FORMS_CHARACTER_MAX * POLICY_VALUE_MAX, // bytes of the longest form
+    // Characters beyond the public prefix that must have come before a beginning is held back:
+    // more than can be guessed.
+    PATTERN_HOLD = 16,
+    // Sets of secrets, as hosts have them, that are indexed. Hosts beyond are searched for all
+    // secrets of the sandbox.
+    PATTERN_SETS_MAX = 64,
 };
 
 struct pattern {
@@ -15,17 +23,13 @@ struct pattern {
     size_t size;
     const char *replacement; // the placeholder in the same form
     size_t replacement_size;
-    size_t number;    // of the secret
-    unsigned in_turn; // 1 + the next pattern whose search block is the same; 0: none
+    size_t number; // of the secret
+    // A beginning of this many bytes may be held back; where it is not below size, none may.
+    size_t hold;
 };
 
-static inline uint64_t
-pattern_bit(const struct pattern *p)
-{
-    return UINT64_C(1) << p->number;
-}
-
 struct patterns;
+struct match;
 
 int patterns_new(const struct policy *policy, struct patterns **ret, struct error *err);
 void patterns_free(struct patterns *p); // accepts NULL
@@ -33,7 +37,6 @@ void patterns_free(struct patterns *p); // accepts NULL
 size_t patterns_count(const struct patterns *p);
 const struct pattern *patterns_at(const struct patterns *p, size_t i);
 
-// The first pattern of these secrets (bit i: secret i) that stands whole in text, at or after from;
-// of two in one place the longer. NULL: none.
-const struct pattern *patterns_find(const struct patterns *p, uint64_t secrets, const char *text,
-                                    size_t size, size_t from, size_t *ret_at);
+// An index (match.h) of the patterns of these secrets (bit i: secret i), or of more when there are
+// too many sets. It is p's. NULL: none of these is to be redacted.
+const struct match *patterns_match(struct patterns *p, uint64_t secrets);

@@ -1,52 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stream is cut where the host likes, so a value may come in parts. Holding every possible
 // beginning of a value back would answer guesses: a host that echoes lets the sandbox send "a",
-// "b", ... and see which one is delayed. So bytes are held only once HOLD_MIN of a value have come,
-// more than can be guessed; shorter beginnings go out at once but are remembered, and when the rest
-// follows, the rest is replaced. A value thus never passes whole, and no delay tells of fewer than
-// HOLD_MIN right characters.
+// "b", ... and see which one is delayed. So bytes are held only once the value's public prefix and
+// PATTERN_HOLD characters more have come, in whatever form (pattern.hold counts the form's own
+// characters): more than can be guessed. Shorter beginnings go out at once but are remembered, and
+// when the rest follows, the rest is replaced.
 //
-// work holds [ sent: bytes that went out, a beginning shorter than HOLD_MIN, or
+// Hence, exactly:
+// - What lies whole within one block (what was read from the host at once) never comes out.
+// - Of what is cut between blocks never more comes out than what came before the cut, and of that
+//   at most hold - 1 bytes: the public prefix and 15 characters. The rest is the placeholder's.
+//   To hold less back would be impossible, to hold more back would be the oracle.
+// - Values of no more than prefix + 16 characters are thus never held; the part of them before a
+//   cut goes out.
+// - What is delayed, or changed in size, tells of prefix + 16 right characters at least; any
+//   replacement of a whole value.
+//
+// work holds [ sent: bytes that went out, a beginning shorter than its hold, or
 //              of a longer one the part that was out before it grew ][ held ]
-// and new bytes are joined to it only while it is not empty; otherwise they are looked at where
-// they lie.
+// New bytes are joined to it only as far as a value that began there can reach; when none did, and
+// nothing is held, they are looked at where they lie.
 #include "egress/redact.h"
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "egress/match.h"
 
 #include <string.h>
 
 enum {
-    HOLD_MIN = 16,
     WORK_MAX = 2 * PATTERN_FORM_MAX + 1024 * 1024,
     OUT_MAX = 4 * 1024 * 1024, // placeholders may be longer than values
 };
 
 struct redact {
-    const struct patterns *patterns;
-    uint64_t secrets; // of this host
+    const struct match *match; // NULL: nothing to look for
     bool keeps_length;
     bool equal_length; // what replaces a value is cut or filled up to its length
     uint64_t replaced;
+    uint64_t counts[POLICY_SECRETS_MAX]; // likewise, of each, since it was asked
     struct buf work;
     size_t sent; // of work, bytes that went out already
     struct buf out;
 };
 
 struct redact *
-redact_new(const struct policy *policy, const struct patterns *patterns, const char *host,
+redact_new(const struct policy *policy, struct patterns *patterns, const char *host,
            size_t host_size, uint16_t port)
 {
     struct redact *r = xcalloc(1, sizeof *r);
-    r->patterns = patterns;
+    uint64_t secrets = 0;
+    for (size_t i = 0; i < policy_secret_count(policy); i++)
+        if (policy_secret_applies(policy_secret_at(policy, i), host, host_size, port))
+            secrets |= UINT64_C(1) << i;
+    r->match = patterns_match(patterns, secrets);
     r->keeps_length = true;
-    for (size_t i = 0; i < patterns_count(patterns); i++) {
-        const struct pattern *p = patterns_at(patterns, i);
-        const struct policy_secret *s = policy_secret_at(policy, p->number);
-        if (!policy_secret_applies(s, host, host_size, port))
-            continue;
-        r->secrets |= pattern_bit(p);
+    for (size_t i = 0; r->match != NULL && i < match_count(r->match); i++) {
+        const struct pattern *p = match_at(r->match, i);
         r->keeps_length = r->keeps_length && p->size == p->replacement_size;
     }
     buf_init_secret(&r->work, WORK_MAX);
@@ -67,7 +77,7 @@ redact_free(struct redact *r)
 bool
 redact_is_active(const struct redact *r)
 {
-    return r->secrets != 0;
+    return r->match != NULL;
 }
 
 bool
@@ -88,6 +98,14 @@ redact_count(const struct redact *r)
     return r->replaced;
 }
 
+uint64_t
+redact_take_count(struct redact *r, size_t secret)
+{
+    uint64_t count = r->counts[secret];
+    r->counts[secret] = 0;
+    return count;
+}
+
 void
 redact_reset(struct redact *r)
 {
@@ -95,31 +113,12 @@ redact_reset(struct redact *r)
     r->sent = 0;
 }
 
-// How many bytes at the end of text (from on) are the beginning of a value.
-static size_t
-beginning_at_end(const struct redact *r, const char *text, size_t size, size_t from)
-{
-    size_t longest = 0;
-    for (size_t i = 0; i < patterns_count(r->patterns); i++) {
-        const struct pattern *p = patterns_at(r->patterns, i);
-        if ((pattern_bit(p) & r->secrets) == 0)
-            continue;
-        size_t most = size - from < p->size - 1 ? size - from : p->size - 1;
-        for (size_t n = most; n > longest; n--) {
-            if (text[size - n] == p->text[0] && memcmp(text + size - n, p->text, n) == 0) {
-                longest = n;
-                break;
-            }
-        }
-    }
-    return longest;
-}
-
 // Appends what replaces a match of which already bytes are out.
 static int
 append_replacement(struct redact *r, const struct pattern *p, size_t already)
 {
     r->replaced++;
+    r->counts[p->number]++;
     size_t size = p->replacement_size;
     if (r->equal_length && size > p->size)
         size = p->size;
@@ -144,24 +143,24 @@ look(struct redact *r, const char *text, size_t size, size_t pos, bool final, st
     size_t from = 0;
     size_t at;
     const struct pattern *p;
-    bool changed = false;
+    struct match_tail tail = {0};
     buf_clear(&r->out);
-    while ((p = patterns_find(r->patterns, r->secrets, text, size, from, &at)) != NULL) {
+    while ((p = match_find(r->match, text, size, from, &at)) != NULL) {
         if (at > pos && buf_append(&r->out, text + pos, at - pos) != 0)
             return -1;
         if (append_replacement(r, p, at < pos ? pos - at : 0) != 0)
             return -1;
-        changed = true;
         pos = from = at + p->size;
     }
-    size_t kept = final ? 0 : beginning_at_end(r, text, size, from);
-    size_t stop = kept >= HOLD_MIN ? size - kept : size;
+    if (!final)
+        tail = match_tail(r->match, text, size, from);
+    size_t stop = size - tail.held;
     if (stop < pos)
         stop = pos;
-    *ret_keep = kept;
-    *ret_sent = stop - (size - kept);
+    *ret_keep = tail.begun;
+    *ret_sent = stop - (size - tail.begun);
     *ret = (struct h1_span){text + pos, stop - pos};
-    if (!changed)
+    if (from == 0)
         return 0;
     if (buf_append(&r->out, text + pos, stop - pos) != 0)
         return -1;
@@ -169,18 +168,23 @@ look(struct redact *r, const char *text, size_t size, size_t pos, bool final, st
     return 0;
 }
 
-int
-redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final, struct h1_span *ret)
+static int
+feed_in_place(struct redact *r, const uint8_t *data, size_t size, bool final, struct h1_span *ret)
 {
     size_t keep;
     size_t sent;
-    if (buf_size(&r->work) == 0) {
-        if (look(r, (const char *)data, size, 0, final, ret, &keep, &sent) != 0 ||
-            buf_append(&r->work, data + size - keep, keep) != 0)
-            return -1;
-        r->sent = sent;
-        return 0;
-    }
+    if (look(r, (const char *)data, size, 0, final, ret, &keep, &sent) != 0 ||
+        buf_append(&r->work, data + size - keep, keep) != 0)
+        return -1;
+    r->sent = sent;
+    return 0;
+}
+
+static int
+feed_joined(struct redact *r, const uint8_t *data, size_t size, bool final, struct h1_span *ret)
+{
+    size_t keep;
+    size_t sent;
     if (buf_append(&r->work, data, size) != 0)
         return -1;
     const char *text = (const char *)buf_bytes(&r->work);
@@ -196,6 +200,49 @@ redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final, stru
     buf_consume(&r->work, text_size - keep);
     r->sent = sent;
     return 0;
+}
+
+// What is remembered was out, and with so many new bytes it has become clear that no value began
+// there.
+static bool
+came_to_nothing(struct redact *r, const uint8_t *data, size_t size, bool *ret_bad)
+{
+    size_t remembered = buf_size(&r->work);
+    size_t reach = match_longest(r->match) - 1;
+    size_t at;
+    *ret_bad = false;
+    if (r->sent < remembered || size < reach)
+        return false;
+    if (buf_append(&r->work, data, reach) != 0) {
+        *ret_bad = true;
+        return false;
+    }
+    const char *text = (const char *)buf_bytes(&r->work);
+    const struct pattern *p = match_find(r->match, text, remembered + reach, 0, &at);
+    if (p != NULL && at < remembered) {
+        // For feed_joined, which appends all.
+        explicit_bzero(buf_bytes(&r->work) + remembered, reach);
+        r->work.tail -= reach;
+        return false;
+    }
+    redact_reset(r);
+    return true;
+}
+
+int
+redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final, struct h1_span *ret)
+{
+    static const uint8_t nothing[1];
+    bool bad = false;
+    if (size == 0)
+        data = nothing; // for sums with pointers that may be NULL
+    if (r->match == NULL) {
+        *ret = (struct h1_span){(const char *)data, size};
+        return 0;
+    }
+    if (buf_size(&r->work) == 0 || came_to_nothing(r, data, size, &bad))
+        return feed_in_place(r, data, size, final, ret);
+    return bad ? -1 : feed_joined(r, data, size, final, ret);
 }
 
 int

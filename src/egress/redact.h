@@ -10,8 +10,8 @@
 struct redact;
 
 // policy and patterns, which are of it, must outlive the filter.
-struct redact *redact_new(const struct policy *policy, const struct patterns *patterns,
-                          const char *host, size_t host_size, uint16_t port);
+struct redact *redact_new(const struct policy *policy, struct patterns *patterns, const char *host,
+                          size_t host_size, uint16_t port);
 void redact_free(struct redact *r); // accepts NULL
 
 bool redact_is_active(const struct redact *r);    // there is something to look for
@@ -19,6 +19,8 @@ bool redact_keeps_length(const struct redact *r); // what comes out is as long a
 // From now on it does, at the price of placeholders that are cut short.
 void redact_keep_length(struct redact *r);
 uint64_t redact_count(const struct redact *r); // replaced so far
+// How often this secret was replaced since it was last asked, for the audit.
+uint64_t redact_take_count(struct redact *r, size_t secret);
 
 // A new message begins: what was held or remembered of the last one is forgotten.
 void redact_reset(struct redact *r);
@@ -26,5 +28,5 @@ void redact_reset(struct redact *r);
 // bytes will come, nothing stays held. -1: more came out than is reasonable.
 int redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final,
                 struct h1_span *ret);
-// Appends a text that is whole in itself.
+// Appends a text that is whole in itself. Forgets, as redact_reset does.
 int redact_text(struct redact *r, struct h1_span text, struct buf *out);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of HTTP/1 messages (RFC 9112 6 and 7), a byte at a time where framing is concerned, so
-// that it does not matter how the bytes were cut. Nothing is stored: sizes are counted, trailers
-// are checked as they pass and dropped, chunk extensions likewise.
+// that it does not matter how the bytes were cut. Nothing is stored here: sizes are counted,
+// trailers are checked as they pass and appended to the caller's buffer if there is one, chunk
+// extensions are dropped.
 #include "http/h1.h"
 
 #include "http/h1-internal.h"
+
+#include <string.h>
 
 enum { CHUNK_DIGITS_MAX = 15 }; // 60 bits: cannot overflow, whatever stands there
 
@@ -105,6 +108,17 @@ in_trailer(struct h1_body *b, uint8_t c)
     }
 }
 
+// The lines, without the empty one that ends them.
+static enum body_state
+keep_trailer(struct h1_body *b, uint8_t c)
+{
+    bool of_line = b->state != STATE_END_LF && !(b->state == STATE_TRAILER_START && c == '\r');
+    enum body_state next = in_trailer(b, c);
+    if (next == STATE_BAD || b->trailers == NULL || !of_line)
+        return next;
+    return buf_append(b->trailers, &c, 1) == 0 ? next : STATE_BAD;
+}
+
 static enum body_state
 step(struct h1_body *b, uint8_t c)
 {
@@ -120,7 +134,7 @@ step(struct h1_body *b, uint8_t c)
     case STATE_DATA_LF:
         return c == '\n' ? STATE_SIZE : STATE_BAD;
     default:
-        return in_trailer(b, c);
+        return keep_trailer(b, c);
     }
 }
 
@@ -173,4 +187,30 @@ h1_body_feed(struct h1_body *b, const uint8_t *data, size_t size, size_t *ret_us
         break;
     }
     return H1_OK;
+}
+
+static bool
+is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+bool
+h1_next_trailer(const struct buf *trailers, size_t *at, struct h1_field *ret)
+{
+    const char *text = (const char *)buf_bytes(trailers) + *at;
+    size_t left = buf_size(trailers) - *at;
+    const char *end = left == 0 ? NULL : memmem(text, left, "\r\n", 2);
+    const char *colon = end == NULL ? NULL : memchr(text, ':', (size_t)(end - text));
+    if (colon == NULL)
+        return false;
+    *at += (size_t)(end - text) + 2;
+    ret->name = (struct h1_span){text, (size_t)(colon - text)};
+    const char *from = colon + 1;
+    while (from < end && is_blank(*from))
+        from++;
+    while (end > from && is_blank(end[-1]))
+        end--;
+    ret->value = (struct h1_span){from, (size_t)(end - from)};
+    return true;
 }

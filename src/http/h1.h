@@ -6,6 +6,8 @@
 // or repeated Host.
 #pragma once
 
+#include "base/buf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +74,10 @@ bool h1_list_has(const struct h1_head *head, const char *name, const char *token
 struct h1_body {
     enum h1_framing framing;
     uint64_t left; // of the length, or of the present chunk
+    // To be set after h1_body_init by who wants them: gets the lines of the trailer section, each
+    // with its CRLF, complete when the body is (for h1_next_trailer). Its cap should be
+    // H1_TRAILER_MAX; with a smaller one a body may be BAD.
+    struct buf *trailers;
     // Private.
     uint8_t state;
     size_t line_size;
@@ -83,6 +89,9 @@ struct h1_body {
 void h1_body_init(struct h1_body *b, const struct h1_head *head);
 // *ret_used: bytes taken from data; *ret_content points into data (size 0: none this time).
 // OK: the body is complete (for H1_BODY_UNTIL_CLOSE never: the connection's end is its end).
-// MORE: feed what follows. BAD: framing broken. Trailer fields are checked and dropped.
+// MORE: feed what follows. BAD: framing broken. Trailer fields are checked, and kept in trailers or
+// dropped.
 enum h1_status h1_body_feed(struct h1_body *b, const uint8_t *data, size_t size, size_t *ret_used,
                             struct h1_span *ret_content);
+// Takes the trailer section of a complete body apart, from *at on (at first 0). False: no more.
+bool h1_next_trailer(const struct buf *trailers, size_t *at, struct h1_field *ret);

@@ -148,11 +148,13 @@ class Connection:
         out = []
         while True:
             size = int(self.until(b"\r\n").split(b";")[0], 16)
-            data = self.take(size)
-            self.take(2)
             if size == 0:
+                self.trailers = []
+                while (line := self.until(b"\r\n")) != b"\r\n":
+                    self.trailers.append(line[:-2])
                 return out
-            out.append(data)
+            out.append(self.take(size))
+            self.take(2)
 
     def body(self, fields):
         if "chunked" in fields.get("transfer-encoding", []):
@@ -167,6 +169,14 @@ class Connection:
             pass
         out, self.rest = self.rest, b""
         return out
+
+    def to_end_or_cut(self):
+        """Like to_end, also where TLS ends without a word."""
+        try:
+            return self.to_end()
+        except OSError:
+            out, self.rest = self.rest, b""
+            return out
 
     def close(self):
         self.s.close()

@@ -55,8 +55,8 @@ static size_t target_count;
 // --- what the harness stands in for ---
 
 static const char *const event_names[] = {
-    "conn_allow", "conn_deny", "dns_deny", "passthrough",        "intercept",
-    "request",    "swap",      "misuse",   "upstream_tls_error", "limit",
+    "conn_allow", "conn_deny", "dns_deny", "passthrough",        "intercept", "request",
+    "swap",       "redact",    "misuse",   "upstream_tls_error", "limit",
 };
 
 int

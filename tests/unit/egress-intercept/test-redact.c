@@ -3,6 +3,8 @@
 
 #include "base/base64.h"
 #include "base/cleanup.h"
+#include "egress/match.h"
+#include "egress/policy-internal.h"
 #include "egress/redact.h"
 
 #include <jansson.h>
@@ -157,6 +159,59 @@ test_byte_by_byte(void **state)
     buf_done(&out);
 }
 
+// Each beginning of the form comes out at once up to a length that stands for characters of the
+// value at least, whatever it is fed in.
+static void
+assert_held_from(struct redact *r, const struct pattern *p, size_t characters)
+{
+    struct h1_span clean;
+    assert_true(p->hold >= characters);
+    for (size_t n = 1; n < p->size; n++) {
+        for (size_t step = 1; step <= n; step += n > 1 ? n - 1 : 1) {
+            size_t out = 0;
+            redact_reset(r);
+            for (size_t at = 0; at < n; at += step) {
+                size_t size = n - at < step ? n - at : step;
+                assert_int_equal(redact_feed(r, (const uint8_t *)p->text + at, size, false, &clean),
+                                 0);
+                out += clean.size;
+            }
+            assert_int_equal(out, n < p->hold ? n : step < n ? p->hold - 1 : 0);
+        }
+    }
+    redact_reset(r);
+}
+
+// Case 70: what everybody may know of a value, and 15 characters more in whatever form, come out at
+// once and at their full size; one character more is held. So whoever has a value echoed in parts
+// learns nothing that he could have guessed.
+static void
+test_hold_back(void **state)
+{
+    static const char *const prefixes[] = {"", "sk-ant-api03-", "sk-proj-", "github_pat_11"};
+    struct fixture *f = *state;
+    (void)f;
+    for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+        struct error err = {0};
+        char value[128];
+        struct policy *policy;
+        struct patterns *patterns;
+        (void)snprintf(value, sizeof value, "%s" VALUE, prefixes[i]);
+        json_t *json = json_pack("{s:{s:[s],s:s}}", "KEY", "hosts", "api.test", "value", value);
+        assert_int_equal(policy_from_json(NULL, json, &policy, &err), 0);
+        json_decref(json);
+        // As the policy's loader does with a "prefix".
+        policy->secrets[0].prefix_size = strlen(prefixes[i]);
+        assert_int_equal(patterns_new(policy, &patterns, &err), 0);
+        struct redact *r = redact_new(policy, patterns, "api.test", 8, 443);
+        for (size_t k = 0; k < patterns_count(patterns); k++)
+            assert_held_from(r, patterns_at(patterns, k), strlen(prefixes[i]) + 16);
+        redact_free(r);
+        patterns_free(patterns);
+        policy_free(policy);
+    }
+}
+
 // The rest of a value whose beginning is held comes out when something else follows.
 static void
 test_held_is_not_lost(void **state)
@@ -269,6 +324,30 @@ test_encoded(void **state)
         "p/ss?>\\\"w&rd\\\\x~~~>>?",
         "p\\/ss?>\\\"w&rd\\\\x~~~>>?",
         "p/ss?&gt;&quot;w&amp;rd\\x~~~&gt;&gt;?",
+        "p%2fss%3f%3e%22w%26rd%5cx~~~%3e%3e%3f",
+        "p%2fss%3f%3e%22w%26rd%5cx%7e%7e%7e%3e%3e%3f",
+        "p/ss?%3E%22w&rd%5Cx~~~%3E%3E?",
+        "p/ss%3F%3E%22w%26rd%5Cx~~~%3E%3E%3F",
+        "%70%2F%73%73%3F%3E%22%77%26%72%64%5C%78%7E%7E%7E%3E%3E%3F",
+        "%70%2f%73%73%3f%3e%22%77%26%72%64%5c%78%7e%7e%7e%3e%3e%3f",
+        "p/ss?\\u003e\\\"w\\u0026rd\\\\x~~~\\u003e\\u003e?",
+        "p/ss?\\u003E\\\"w\\u0026rd\\\\x~~~\\u003E\\u003E?",
+        "p\\/ss?\\u003E\\u0022w\\u0026rd\\\\x~~~\\u003E\\u003E?",
+        "\\u0070\\u002f\\u0073\\u0073\\u003f\\u003e\\u0022\\u0077\\u0026\\u0072\\u0064\\u005c\\u007"
+        "8"
+        "\\u007e\\u007e\\u007e\\u003e\\u003e\\u003f",
+        "\\u0070\\u002F\\u0073\\u0073\\u003F\\u003E\\u0022\\u0077\\u0026\\u0072\\u0064\\u005C\\u007"
+        "8"
+        "\\u007E\\u007E\\u007E\\u003E\\u003E\\u003F",
+        "p/ss?&gt;\"w&amp;rd\\x~~~&gt;&gt;?",
+        "p&#x2F;ss?&gt;&quot;w&amp;rd\\x~~~&gt;&gt;?",
+        "&#112;&#47;&#115;&#115;&#63;&#62;&#34;&#119;&#38;&#114;&#100;&#92;&#120;&#126;&#126;&#126;"
+        "&#62;&#62;&#63;",
+        "&#x70;&#x2f;&#x73;&#x73;&#x3f;&#x3e;&#x22;&#x77;&#x26;&#x72;&#x64;&#x5c;&#x78;&#x7e;&#x7e;"
+        "&#x7e;&#x3e;&#x3e;&#x3f;",
+        "&#x70;&#x2F;&#x73;&#x73;&#x3F;&#x3E;&#x22;&#x77;&#x26;&#x72;&#x64;&#x5C;&#x78;&#x7E;&#x7E;"
+        "&#x7E;&#x3E;&#x3E;&#x3F;",
+        "p&#47;ss&#63;&#62;&#34;w&#38;rd&#92;x&#126;&#126;&#126;&#62;&#62;&#63;",
     };
     struct fixture *f = *state;
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -319,6 +398,22 @@ test_equal_length(void **state)
     }
 }
 
+static struct match_tail
+plain_tail(const struct match *m, const char *text, size_t size)
+{
+    struct match_tail tail = {0};
+    for (size_t i = 0; i < match_count(m); i++) {
+        const struct pattern *p = match_at(m, i);
+        for (size_t n = 1; n < p->size && n <= size; n++) {
+            if (memcmp(text + size - n, p->text, n) != 0)
+                continue;
+            tail.begun = n > tail.begun ? n : tail.begun;
+            tail.held = n >= p->hold && n > tail.held ? n : tail.held;
+        }
+    }
+    return tail;
+}
+
 // Against the plain way of looking, over texts of few characters in which much nearly matches.
 static void
 test_search(void **state)
@@ -337,13 +432,18 @@ test_search(void **state)
             text[size++] = VALUE[(seed >> 20) % 44];
         }
         size_t at = 0;
+        const struct match *m = patterns_match(f->patterns, 1);
         const char *wanted = memmem(text, size, VALUE, strlen(VALUE));
-        const struct pattern *found = patterns_find(f->patterns, 1, text, size, 0, &at);
+        const struct pattern *found = match_find(m, text, size, 0, &at);
         assert_true((wanted == NULL) == (found == NULL));
         if (wanted != NULL)
             assert_int_equal(at, wanted - text);
-        assert_null(patterns_find(f->patterns, 2, text, size, 0, &at));
+        struct match_tail plain = plain_tail(m, text, size);
+        struct match_tail tail = match_tail(m, text, size, 0);
+        assert_int_equal(tail.begun, plain.begun);
+        assert_int_equal(tail.held, plain.held);
     }
+    assert_null(patterns_match(f->patterns, 2));
 }
 
 int
@@ -354,6 +454,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_cuts, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_byte_by_byte, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_held_is_not_lost, set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(test_hold_back, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_short_value, set_up_short, tear_down),
         cmocka_unit_test_setup_teardown(test_other_host, set_up_none, tear_down),
         cmocka_unit_test_setup_teardown(test_longer_first, set_up_nested, tear_down),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies both ways: framing, back-pressure, early ends, upgrades, and the filter on responses."""
 
+import gzip
 import hashlib
 import os
 import resource
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 import unittest
+import zlib
 
 from bench import NAME, VALUE_1, VALUE_2, Authority, Harness, Origin, Response
 
@@ -311,6 +313,99 @@ class Bodies(unittest.TestCase):
             c.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx")
         c = self.start(serve)
         self.assertEqual(c.request().status, 502)
+        c.close()
+
+    def test_codings_that_are_not_taken_off(self):
+        codings = ["br", "zstd", "compress", "gzip, br", "gzip, gzip", "gzip\r\nContent-Encoding: gzip", ""]
+
+        def serve(c):
+            line, _ = c.head()
+            coding = codings[int(line.split(" ")[1][1:])]
+            c.send(f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: 2\r\n\r\nxx")
+        self.start(serve).close()
+        for i, coding in enumerate(codings):
+            c = self.h.connect("api")
+            self.assertEqual(c.request(f"/{i}").status, 502, coding)
+            c.close()
+
+    def test_a_coded_response_is_decoded_and_redacted(self):
+        def serve(c):
+            while True:
+                line, fields = c.head()
+                coding, piece = line.split(" ")[1][1:].split("/")
+                text = b"<" + fields["a"][0].encode() + b">" + b"x" * 100000
+                packer = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "bare": -15}[coding])
+                coded = packer.compress(text) + packer.flush()
+                named = "deflate" if coding == "bare" else coding
+                c.send(f"HTTP/1.1 200 OK\r\nContent-Encoding: {named}\r\nETag: \"a\"\r\nContent-MD5: x\r\n"
+                       f"Digest: y\r\nRepr-Digest: z\r\nContent-Length: {len(coded)}\r\n\r\n")
+                for i in range(0, len(coded), int(piece)):
+                    c.send(coded[i:i + int(piece)])
+        c = self.start(serve)
+        for coding in ("gzip", "deflate", "bare"):
+            for piece in (1, 50, 1000000):
+                r = c.request(f"/{coding}/{piece}", [f"A: {self.p}"])
+                self.assertEqual(r.status, 200)
+                # One byte at a time what cannot be known yet goes out: less than 16 characters.
+                self.assertTrue(r.body.endswith(self.p[16:].encode() + b">" + b"x" * 100000))
+                self.assertEqual(len(r.body), 100002 + len(self.p))
+                self.assertEqual(r.fields["etag"], ['W/"a"'])
+                for name in ("content-encoding", "content-length", "content-md5", "digest", "repr-digest"):
+                    self.assertNotIn(name, r.fields)
+        self.assertIsNotNone(self.h.wait_event(ev="redact", secret="KEY", count="1"))
+        c.close()
+
+    def test_a_bomb_is_refused(self):
+        bomb = zlib.compressobj(9, wbits=31)
+        bomb = bomb.compress(bytes(20 << 20)) + bomb.flush()
+
+        def serve(c):
+            while True:
+                line, _ = c.head()
+                c.send(f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n")
+                if line.startswith("GET /at-once"):
+                    c.send(bomb)
+                else:
+                    for i in range(0, len(bomb), 100):
+                        c.send(bomb[i:i + 100])
+                        time.sleep(0.0005)
+        c = self.start(serve)
+        r = c.request("/at-once")
+        self.assertEqual(r.status, 502)
+        self.assertIn(b"grows too much", r.body)
+        c.close()
+        c = self.h.connect("api")
+        c.send(f"GET /slowly HTTP/1.1\r\nHost: {NAME}\r\n\r\n")
+        out = c.to_end_or_cut()
+        self.assertLess(len(out), 4 << 20)
+        self.assertFalse(out.endswith(b"\r\n0\r\n\r\n"))
+        c.close()
+
+    def test_a_coded_response_that_ends_early_is_not_taken_for_whole(self):
+        coded = gzip.compress(os.urandom(1000))
+
+        def serve(c):
+            c.head()
+            c.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+                   % (len(coded) - 9) + coded[:-9])
+        c = self.start(serve)
+        self.assertEqual(c.request().status, 502)
+        c.close()
+
+    def test_trailers(self):
+        def serve(c):
+            while True:
+                line, fields = c.head()
+                secret = fields["a"][0]
+                c.send(f"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+                       f"X-Sum: {secret}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a=b\r\n"
+                       f"Content-MD5: x\r\n{secret}: 1\r\ngrpc-status: 0\r\n\r\n")
+        c = self.start(serve)
+        for _ in range(2):
+            r = c.request("/", [f"A: {self.p}"])
+            self.assertEqual((r.body, r.fields["trailer"]), (b"ok", ["X-Sum"]))
+            self.assertEqual(c.trailers, [b"X-Sum: " + self.p.encode(), self.p.encode() + b": 1", b"grpc-status: 0"])
+        self.assertIsNotNone(self.h.wait_event(ev="redact", secret="KEY", count="2"))
         c.close()
 
     # --- the filter ---

@@ -153,6 +153,42 @@ refused_within(const char *start, const char *repeated, size_t limit)
 }
 
 static void
+trailers_are_kept(void **state)
+{
+    (void)state;
+    static const char wire[] =
+        "1\r\na\r\n0;x=y\r\nFirst: \t one two \r\nEmpty:\r\nColon:a:b\r\n\r\nGET";
+    struct h1_head head = {.framing = H1_BODY_CHUNKED};
+    for (size_t step = 1; step < sizeof wire; step++) {
+        struct buf trailers;
+        struct h1_body b;
+        enum h1_status r = H1_MORE;
+        buf_init(&trailers, H1_TRAILER_MAX);
+        h1_body_init(&b, &head);
+        b.trailers = &trailers;
+        for (size_t at = 0; r == H1_MORE;) {
+            size_t left = sizeof wire - 1 - at < step ? sizeof wire - 1 - at : step;
+            size_t used;
+            struct h1_span content;
+            r = h1_body_feed(&b, (const uint8_t *)wire + at, left, &used, &content);
+            at += used;
+        }
+        assert_int_equal(r, H1_OK);
+        struct h1_field f;
+        size_t at = 0;
+        assert_true(h1_next_trailer(&trailers, &at, &f));
+        assert_true(h1_span_is(f.name, "First") && h1_span_is(f.value, "one two"));
+        assert_true(h1_next_trailer(&trailers, &at, &f));
+        assert_true(h1_span_is(f.name, "Empty") && f.value.size == 0);
+        assert_true(h1_next_trailer(&trailers, &at, &f));
+        assert_true(h1_span_is(f.name, "Colon") && h1_span_is(f.value, "a:b"));
+        assert_false(h1_next_trailer(&trailers, &at, &f));
+        assert_int_equal(at, buf_size(&trailers));
+        buf_done(&trailers);
+    }
+}
+
+static void
 floods_are_bounded(void **state)
 {
     (void)state;
@@ -170,6 +206,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunked_table),
         cmocka_unit_test(length_and_close),
+        cmocka_unit_test(trailers_are_kept),
         cmocka_unit_test(floods_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
