@@ -15,6 +15,7 @@ struct parse {
     const json_t *document;
     uint32_t memory_min_mib;
     int64_t now_ms;
+    struct operator* operator;
     struct sandbox_spec *spec;
 };
 
@@ -194,7 +195,6 @@ parse_env(const struct parse *p, json_t *value, struct error *err)
     if (json_object_size(value) > CONFIG_ENV_MAX)
         return error_set(err, ERR_INVALID_CONFIG, "env: at most %d variables are allowed",
                          CONFIG_ENV_MAX);
-    const json_t *secrets = member(p->document, "secrets");
     const char *name;
     const json_t *text;
     json_object_foreach(value, name, text)
@@ -206,9 +206,6 @@ parse_env(const struct parse *p, json_t *value, struct error *err)
             return error_set(err, ERR_INVALID_CONFIG,
                              "env: the value of " NAME_FMT " must be a string of at most %d bytes",
                              name, CONFIG_ENV_VALUE_MAX);
-        if (json_object_get(secrets, name) != NULL)
-            return error_set(err, ERR_INVALID_CONFIG,
-                             "env and secrets both set " NAME_FMT "; remove one of them", name);
     }
     p->spec->env = value;
     return 0;
@@ -270,7 +267,38 @@ parse_port(const struct parse *p, json_t *value, struct error *err)
                      "port: exposing a port is not offered by this server; leave it out");
 }
 
-// Fields that are not here are ignored; allow_net and secrets are the policy's.
+// Also of secrets that the chosen policy gives.
+static int
+check_env(const struct parse *p, const struct policy *policy, struct error *err)
+{
+    for (size_t i = 0; i < policy_secret_count(policy); i++) {
+        const char *name = policy_secret_name(policy, i);
+        if (json_object_get(p->spec->env, name) != NULL)
+            return error_set(err, ERR_INVALID_CONFIG,
+                             "env and secrets both set " NAME_FMT "; remove one of them", name);
+    }
+    return 0;
+}
+
+static int
+parse_policy(const struct parse *p, struct error *err)
+{
+    const struct policy_request request = {
+        .document = p->document,
+        .named = json_string_value(json_object_get(p->spec->labels, "policy")),
+        .operator= p->operator, };
+    struct policy *policy;
+    if (policy_load(&request, &policy, err) < 0)
+        return -1;
+    if (check_env(p, policy, err) < 0) {
+        policy_free(policy);
+        return -1;
+    }
+    p->spec->policy = policy;
+    return 0;
+}
+
+// Fields that are not here are ignored; what policy_load knows is the policy's.
 static const struct field {
     const char *name;
     int (*parse)(const struct parse *p, json_t *value, struct error *err);
@@ -304,13 +332,12 @@ parse_fields(const struct parse *p, struct error *err)
         if (value != NULL && fields[i].parse(p, value, err) < 0)
             return -1;
     }
-    return policy_from_json(member(p->document, "allow_net"), member(p->document, "secrets"),
-                            &p->spec->policy, err);
+    return parse_policy(p, err);
 }
 
 int
 config_parse(const void *text, size_t size, uint32_t memory_min_mib, int64_t now_ms,
-             struct config *ret, struct error *err)
+             struct operator* operator, struct config * ret, struct error *err)
 {
     json_t *document = load_object("x-deno-sandbox-config", text, size, ERR_INVALID_CONFIG, err);
     if (document == NULL)
@@ -321,8 +348,11 @@ config_parse(const void *text, size_t size, uint32_t memory_min_mib, int64_t now
         .cpu_millis = CONFIG_CPU_MILLIS,
         .pids_max = CONFIG_PIDS_MAX,
     };
-    struct parse p = {
-        .document = document, .memory_min_mib = memory_min_mib, .now_ms = now_ms, .spec = &spec};
+    struct parse p = {.document = document,
+                      .memory_min_mib = memory_min_mib,
+                      .now_ms = now_ms,
+                      .operator= operator,
+                      .spec = & spec };
     if (parse_fields(&p, err) < 0) {
         json_decref(document);
         return -1;

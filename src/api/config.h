@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "egress/operator.h"
 #include "sandbox/sandbox.h"
 
 enum {
@@ -42,8 +43,9 @@ int config_decode(const char *value, size_t size, struct buf *out, struct error 
 // memory_min_mib lowers (or raises) CONFIG_MEMORY_MIN_MIB. A stop time later than now_ms and
 // CONFIG_LIFE_MAX_MS becomes just that. On failure *ret is untouched: ERR_INVALID_CONFIG says what
 // to change, ERR_UNSUPPORTED names what this build has not.
+// operator, or NULL, is for the policy (policy_load): the label "policy" names one of its policies.
 int config_parse(const void *text, size_t size, uint32_t memory_min_mib, int64_t now_ms,
-                 struct config *ret, struct error *err);
+                 struct operator* operator, struct config * ret, struct error *err);
 void config_done(struct config *c); // frees what the spec still owns
 
 // Reads {"stop_at_ms": N} of a request to extend a sandbox's life; applies the same bounds.

@@ -5,6 +5,7 @@
 
 #include "api/auth.h"
 #include "base/error.h"
+#include "egress/operator.h"
 #include "sandbox/sandbox.h"
 
 #include <stdbool.h>
@@ -15,7 +16,9 @@ struct api {
     uv_loop_t *loop;
     struct manager *manager;
     struct auth *auth;
-    uint32_t memory_min_mib; // least memory a create may ask for
+    uint32_t memory_min_mib;       // least memory a create may ask for
+    struct operator* operator;     // of egress; NULL: nothing is said
+    struct secret_source *secrets; // of the operator's; NULL: there are none
 };
 
 struct server;

@@ -4,6 +4,7 @@
 #include "api/config.h"
 #include "api/server.h"
 #include "base/cleanup.h"
+#include "egress/operator-file.h"
 #include "egress/policy.h"
 
 #include <assert.h>
@@ -140,6 +141,19 @@ apply_egress_ca(struct options *o, const char *value, struct error *err)
 }
 
 static int
+apply_egress_config(struct options *o, const char *value, struct error *err)
+{
+    struct operator trial;
+    if (strcmp(value, "-") == 0)
+        return error_set(err, ERR_INVALID_CONFIG, "--egress-config: give a file");
+    if (operator_load_file(value, &trial, err) < 0)
+        return error_wrap(err, "--egress-config");
+    operator_done(&trial);
+    o->egress_config = value;
+    return 0;
+}
+
+static int
 apply_user(struct options *o, const char *value, struct error *err)
 {
     (void)err;
@@ -215,6 +229,7 @@ static const struct row rows[] = {
     {"egress-host", "NAME=ADDR:PORT", "where sandboxes' connections to NAME go; repeatable",
      apply_egress_host},
     {"egress-ca", "FILE", "PEM roots for upstreams besides the system's", apply_egress_ca},
+    {"egress-config", "FILE", "what the operator says of egress, JSON", apply_egress_config},
     {"user", "NAME", "user to run as (casemate)", apply_user},
     {"worker-user", "NAME", "user of the egress proxies (casemate-proxy)", apply_worker_user},
     {"region", "XXX", "three letters that stand in every id (ord)", apply_region},

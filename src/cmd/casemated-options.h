@@ -28,6 +28,7 @@ struct options {
     uint32_t memory_min_mib;
     const char *egress_hosts[OPTIONS_EGRESS_HOSTS_MAX + 1]; // NULL-terminated
     const char *egress_ca;                                  // or NULL
+    const char *egress_config;                              // or NULL
     const char *user;
     const char *worker_user;
     const char *region;

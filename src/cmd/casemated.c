@@ -10,11 +10,13 @@
 // waited for.
 #include "api/auth.h"
 #include "api/json-wipe.h"
+#include "api/secret-source.h"
 #include "api/server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "cmd/casemated-options.h"
 #include "cmd/casemated-setup.h"
+#include "egress/operator-file.h"
 #include "sandbox/sandbox.h"
 
 #include <poll.h>
@@ -32,7 +34,8 @@ struct daemon {
     uv_loop_t loop;
     uv_signal_t signals[2]; // SIGTERM, SIGINT
     struct api api;
-    struct server *server; // NULL before it listens
+    struct operator operator; // of egress
+    struct server *server;    // NULL before it listens
     int sock;
     char url[SERVER_URL_MAX];
     char token[AUTH_DEV_TOKEN_SIZE + 1];
@@ -141,6 +144,19 @@ make_manager(struct daemon *d, struct error *err)
     return manager_new(&d->loop, &options, &d->api.manager, err);
 }
 
+// Before root is given up: credentials may be root's alone.
+static int
+load_egress(struct daemon *d, struct error *err)
+{
+    const char *file = d->options->egress_config;
+    if (file == NULL)
+        return 0;
+    if (operator_load_file(file, &d->operator, err) < 0)
+        return -1;
+    d->api.operator= & d->operator;
+    return secret_source_new(&d->loop, &d->operator, & d->api.secrets, err);
+}
+
 static int
 prepare(struct daemon *d, struct error *err)
 {
@@ -155,7 +171,8 @@ prepare(struct daemon *d, struct error *err)
     d->api.auth = auth_new();
     d->api.loop = &d->loop;
     d->api.memory_min_mib = o->memory_min_mib;
-    if (auth_make_dev_token(d->api.auth, d->token, err) < 0 || make_manager(d, err) < 0)
+    if (load_egress(d, err) < 0 || auth_make_dev_token(d->api.auth, d->token, err) < 0 ||
+        make_manager(d, err) < 0)
         return -1;
     return setup_drop(&d->setup, err);
 }
@@ -199,6 +216,8 @@ run(const struct options *o, struct error *err)
         return -1;
     watch_signals(d);
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    secret_source_free(d->api.secrets);
+    operator_done(&d->operator);
     manager_free(d->api.manager);
     (void)uv_run(&d->loop, UV_RUN_NOWAIT); // for what it closes
     if (d->server != NULL)

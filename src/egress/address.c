@@ -38,6 +38,7 @@ struct v4_range {
 static const struct v4_range v4_ranges[] = {
     {{0, 0, 0, 0}, 8, ADDRESS_UNSPECIFIED},
     {{10, 0, 0, 0}, 8, ADDRESS_PRIVATE},
+    {{100, 100, 100, 200}, 32, ADDRESS_METADATA}, // within the next
     {{100, 64, 0, 0}, 10, ADDRESS_SHARED},
     {{127, 0, 0, 0}, 8, ADDRESS_LOOPBACK},
     {{168, 63, 129, 16}, 32, ADDRESS_METADATA}, // a public address, but answered by the host
@@ -66,6 +67,8 @@ static const struct v6_range v6_ranges[] = {
     {{0x20, 0x02}, 16, ADDRESS_RESERVED, 2},              // 6to4, RFC 3056
     {{0x20, 0x01, 0x00}, 23, ADDRESS_RESERVED, 0},        // protocol assignments, Teredo in it
     {{0x20}, 3, ADDRESS_PUBLIC, 0},
+    {{0xfd, 0x00, 0x0e, 0xc2}, 32, ADDRESS_METADATA, 0},                     // fd00:ec2::/32
+    {{0xfd, 0x20, 0x00, 0xce, [14] = 0x02, 0x54}, 128, ADDRESS_METADATA, 0}, // fd20:ce::254
     {{0xfc}, 7, ADDRESS_PRIVATE, 0},
     {{0xfe, 0x80}, 10, ADDRESS_LINK_LOCAL, 0},
     {{0xff}, 8, ADDRESS_MULTICAST, 0},

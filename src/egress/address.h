@@ -16,7 +16,7 @@ enum address_class {
     ADDRESS_PRIVATE, // RFC 1918, unique local
     ADDRESS_SHARED,  // carrier-grade NAT, RFC 6598
     ADDRESS_LINK_LOCAL,
-    ADDRESS_METADATA,  // of clouds, where the address would be public otherwise
+    ADDRESS_METADATA,  // of clouds, where it is not link-local
     ADDRESS_SYNTHETIC, // 198.18.0.0/15: the resolver's answers
     ADDRESS_MULTICAST,
     ADDRESS_RESERVED, // everything else that is not global unicast, and tunnels to anywhere

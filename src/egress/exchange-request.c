@@ -67,12 +67,11 @@ on_origin(void *user, struct stream *s, enum origin_protocol protocol, const str
     exchange_client_pump(x);
 }
 
-static void
-refuse_misuse(struct exchange *x, const struct substitute *s, const struct refusal *r)
+static int
+audit_misuse(struct exchange *x, const struct substitute *s, const char *action)
 {
-    (void)audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", s->secret, "where", s->place,
-                     "reason", s->reason, NULL);
-    exchange_refuse(x, r);
+    return audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", s->secret, "where", s->place,
+                      "reason", s->reason, "action", action, NULL);
 }
 
 // A whole head has come. False: refused.
@@ -93,9 +92,8 @@ accept_head(struct exchange *x, const struct h1_head *head)
         head_write_request(head, target, redact_is_active(x->redact), &s, &x->head, &r) != 0) {
         buf_clear(&x->head);
         if (s.reason != NULL)
-            refuse_misuse(x, &s, &r);
-        else
-            exchange_refuse(x, &r);
+            (void)audit_misuse(x, &s, "block");
+        exchange_refuse(x, &r);
         return false;
     }
     remember_request(x, head, target);
@@ -103,7 +101,7 @@ accept_head(struct exchange *x, const struct h1_head *head)
         exchange_refuse(x, &x->refusal);
         return false;
     }
-    if (audit_swaps(x, &s) != 0) {
+    if ((s.reason != NULL && audit_misuse(x, &s, "pass") != 0) || audit_swaps(x, &s) != 0) {
         buf_clear(&x->head);
         exchange_refuse_text(x, 503, "AUDIT_UNAVAILABLE", "the audit log does not take events");
         return false;
@@ -167,31 +165,48 @@ take_head(struct exchange *x)
     return false;
 }
 
-static void
+// False: this body may not go on, and the request has ended.
+static bool
 watch_body(struct exchange *x, struct h1_span content)
 {
     const char *secret = NULL;
-    if (substitute_watch(&x->seen, x->w->policy, (const uint8_t *)content.data, content.size,
-                         &secret))
-        (void)audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", secret, "where", "body",
-                         "reason", "placeholder_seen", NULL);
+    enum substitute_sight sight = substitute_watch(
+        &x->seen, x->w->policy, (const uint8_t *)content.data, content.size, &secret);
+    if (sight == SUBSTITUTE_UNSEEN)
+        return true;
+    bool block = sight == SUBSTITUTE_BLOCK;
+    (void)audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", secret, "where", "body", "reason",
+                     "placeholder_seen", "action", block ? "block" : "pass", NULL);
+    if (!block)
+        return true;
+    const struct refusal r = {.status = 403,
+                              .code = "SECRET_MISUSE",
+                              .reason = "placeholder_seen",
+                              .message = "a secret's placeholder may not stand in a body here",
+                              .secret = secret,
+                              .place = "body"};
+    exchange_drop_upstream(x);
+    exchange_refuse(x, &r);
+    return false;
 }
 
-static void
+static bool
 send_content(struct exchange *x, struct h1_span content)
 {
     if (content.size == 0)
-        return;
-    watch_body(x, content);
+        return true;
+    if (!watch_body(x, content))
+        return false;
     if (x->request_body.framing != H1_BODY_CHUNKED) {
         exchange_write_upstream(x, content.data, content.size);
-        return;
+        return true;
     }
     char line[24];
     int n = snprintf(line, sizeof line, "%zx\r\n", content.size);
     exchange_write_upstream(x, line, (size_t)n);
     exchange_write_upstream(x, content.data, content.size);
     exchange_write_upstream(x, "\r\n", 2);
+    return true;
 }
 
 static bool
@@ -207,7 +222,8 @@ take_body(struct exchange *x)
                              "the request body is not framed as it should be");
         return false;
     }
-    send_content(x, content);
+    if (!send_content(x, content))
+        return false;
     buf_consume(&x->in, used);
     if (r == H1_OK) {
         if (x->request_body.framing == H1_BODY_CHUNKED)

@@ -180,11 +180,9 @@ write_target(struct h1_span target, struct substitute *s, struct buf *out)
 {
     const char *mark = memchr(target.data, '?', target.size);
     struct h1_span path = {target.data, mark == NULL ? target.size : (size_t)(mark - target.data)};
-    enum substitute_result r = substitute_forbid_encoded(s, path, "path");
+    enum substitute_result r = substitute_path(s, path, out);
     if (r != SUBSTITUTE_OK)
         return r;
-    if (append_span(out, path) != 0)
-        return SUBSTITUTE_FULL;
     if (mark == NULL)
         return SUBSTITUTE_OK;
     if (buf_append_str(out, "?") != 0)
@@ -240,6 +238,10 @@ head_write_request(const struct h1_head *head, struct h1_span target, bool narro
                    struct substitute *s, struct buf *out, struct refusal *ret)
 {
     enum substitute_result r = SUBSTITUTE_FULL;
+    const char *mark = memchr(target.data, '?', target.size);
+    s->method = head->method;
+    s->path =
+        (struct h1_span){target.data, mark == NULL ? target.size : (size_t)(mark - target.data)};
     if (append_span(out, head->method) == 0 && buf_append_str(out, " ") == 0)
         r = write_target(target, s, out);
     if (r == SUBSTITUTE_OK && buf_append_str(out, " HTTP/1.1\r\n") != 0)

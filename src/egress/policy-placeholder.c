@@ -40,9 +40,10 @@ write_check(const char *random, char out[POLICY_PLACEHOLDER_CHECK])
 }
 
 size_t
-policy_placeholder_size(size_t value_size)
+policy_placeholder_size(size_t value_size, size_t prefix_size)
 {
-    return value_size > POLICY_PLACEHOLDER_MIN ? value_size : POLICY_PLACEHOLDER_MIN;
+    size_t min = prefix_size + POLICY_PLACEHOLDER_MIN;
+    return value_size > min ? value_size : min;
 }
 
 void

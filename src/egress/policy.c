@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The policy and what is asked of it. It is built by one set of functions, whether from JSON or
 // from the memfd, so that both meet the same checks.
+//
+// What the operator allows, what the chosen policy of the operator's allows and what the caller
+// allows are three layers. They are never made into one list: a connection is asked of each, and
+// one refusal refuses it. So a caller's list can be anything, and still only narrow.
 #include "egress/policy.h"
 
 #include "egress/address.h"
 #include "egress/policy-internal.h"
 
+#include "base/cleanup.h"
 #include "base/mem.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,189 +81,211 @@ policy_free(struct policy *p)
     if (p == NULL)
         return;
     for (size_t i = 0; i < p->secret_count; i++)
-        free(p->secrets[i].hosts);
+        policy_secret_done(&p->secrets[i]);
     free(p->secrets);
-    free(p->rules);
+    for (size_t i = 0; i < POLICY_LAYER_MAX; i++) {
+        free(p->layers[i].allow.items);
+        free(p->layers[i].deny.items);
+    }
+    free(p->private.items);
+    free(p->inspect.items);
     vault_done(&p->vault);
     free(p);
 }
 
+// --- lists ---
+
 int
-policy_add_rule(struct policy *p, const char *text, size_t size, struct error *err)
+rules_add(struct rules *list, const char *label, const char *text, size_t size, struct error *err)
 {
-    if (p->rule_count == POLICY_RULES_MAX)
-        return error_set(err, ERR_INVALID_CONFIG, "allow_net: more than %d rules",
+    enum { ROOM_MIN = 8 };
+    if (list->count == POLICY_RULES_MAX)
+        return error_set(err, ERR_INVALID_CONFIG, "%s: more than %d rules", label,
                          (int)POLICY_RULES_MAX);
-    if (p->rules == NULL)
-        p->rules = xcalloc(POLICY_RULES_MAX, sizeof *p->rules);
-    if (rule_parse(text, size, &p->rules[p->rule_count], err) < 0)
-        return error_wrap(err, "allow_net");
-    p->rule_count++;
+    if (list->count == list->room) {
+        size_t room = list->room > 0 ? 2 * list->room : ROOM_MIN;
+        struct rule *items = xcalloc(room, sizeof *items);
+        if (list->count > 0)
+            memcpy(items, list->items, list->count * sizeof *items);
+        free(list->items);
+        list->items = items;
+        list->room = room;
+    }
+    if (rule_parse(text, size, &list->items[list->count], err) < 0)
+        return error_wrap(err, "%s", label);
+    list->count++;
     return 0;
 }
 
-static bool
-is_variable_name(const char *name, size_t size)
+// Among several the one that names the port tells most.
+static const struct rule *
+better(const struct rule *a, const struct rule *b)
 {
-    if (size == 0 || (name[0] >= '0' && name[0] <= '9'))
-        return false;
-    for (size_t i = 0; i < size; i++) {
-        char c = name[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '_'))
+    return a == NULL || (a->port == 0 && b->port != 0) ? b : a;
+}
+
+const struct rule *
+rules_match_name(const struct rules *list, const char *name, size_t size, uint16_t port)
+{
+    const struct rule *found = NULL;
+    for (size_t i = 0; i < list->count; i++)
+        if (rule_matches_name(&list->items[i], name, size, port))
+            found = better(found, &list->items[i]);
+    return found;
+}
+
+static const struct rule *
+match_address(const struct rules *list, const struct in6_addr *addr, uint16_t port)
+{
+    const struct rule *found = NULL;
+    for (size_t i = 0; i < list->count; i++)
+        if (rule_matches_address(&list->items[i], addr, port))
+            found = better(found, &list->items[i]);
+    return found;
+}
+
+int
+policy_add_private(struct policy *p, const char *text, size_t size, struct error *err)
+{
+    return rules_add(&p->private, "private", text, size, err);
+}
+
+int
+policy_add_inspect(struct policy *p, const char *text, size_t size, struct error *err)
+{
+    if (rules_add(&p->inspect, "inspect", text, size, err) < 0)
+        return -1;
+    const struct rule *last = &p->inspect.items[p->inspect.count - 1];
+    if (last->kind == RULE_ADDRESS)
+        return error_set(err, ERR_INVALID_CONFIG,
+                         "inspect: \"%s\" is an address; name hosts, which certificates prove",
+                         last->text);
+    return 0;
+}
+
+// Nothing that inner stands for is left by outer, a rule that denies.
+static bool
+denies_all(const struct rule *outer, const struct rule *inner)
+{
+    return (outer->port == 0 || outer->port == inner->port) && rule_covers(outer, inner);
+}
+
+static bool
+layer_reaches(const struct layer *l, const struct rule *host)
+{
+    bool allowed = !l->restricted;
+    for (size_t i = 0; i < l->allow.count && !allowed; i++)
+        allowed = rule_covers(&l->allow.items[i], host);
+    for (size_t i = 0; i < l->deny.count && allowed; i++)
+        allowed = !denies_all(&l->deny.items[i], host);
+    return allowed;
+}
+
+bool
+policy_reaches(const struct policy *p, const struct rule *host)
+{
+    for (size_t i = 0; i < POLICY_LAYER_MAX; i++)
+        if (!layer_reaches(&p->layers[i], host))
             return false;
-    }
     return true;
 }
 
-static const struct policy_secret *
-find_secret(const struct policy *p, const char *name)
-{
-    for (size_t i = 0; i < p->secret_count; i++)
-        if (strcmp(p->secrets[i].name, name) == 0)
-            return &p->secrets[i];
-    return NULL;
-}
+// --- decisions ---
 
-int
-policy_begin_secret(struct policy *p, const char *name, size_t size, struct error *err)
+const char *
+policy_layer_name(enum policy_layer layer)
 {
-    if (p->secret_count == POLICY_SECRETS_MAX)
-        return error_set(err, ERR_INVALID_CONFIG, "secrets: more than %d", (int)POLICY_SECRETS_MAX);
-    if (size > POLICY_NAME_MAX || !is_variable_name(name, size))
-        return error_set(err, ERR_INVALID_CONFIG,
-                         "secrets: \"%.*s\" is no name of an environment variable: at most %d "
-                         "letters, digits and underscores, not beginning with a digit",
-                         (int)(size < POLICY_NAME_MAX ? size : POLICY_NAME_MAX), name,
-                         (int)POLICY_NAME_MAX);
-    if (p->secrets == NULL)
-        p->secrets = xcalloc(POLICY_SECRETS_MAX, sizeof *p->secrets);
-    struct policy_secret *s = &p->secrets[p->secret_count];
-    memcpy(s->name, name, size);
-    s->name[size] = '\0';
-    if (find_secret(p, s->name) != NULL)
-        return error_set(err, ERR_INVALID_CONFIG, "secret %s: given twice", s->name);
-    s->hosts = xcalloc(POLICY_HOSTS_MAX, sizeof *s->hosts);
-    s->where = POLICY_WHERE_DEFAULT;
-    s->redact = true;
-    p->secret_count++;
-    return 0;
-}
-
-static bool
-is_reachable(const struct policy *p, const struct rule *host)
-{
-    for (size_t i = 0; i < p->rule_count; i++)
-        if (rule_covers(&p->rules[i], host))
-            return true;
-    return !p->restricted;
-}
-
-int
-policy_add_host(struct policy *p, const char *text, size_t size, struct error *err)
-{
-    struct policy_secret *s = &p->secrets[p->secret_count - 1];
-    struct rule *host = &s->hosts[s->host_count];
-    if (s->host_count == POLICY_HOSTS_MAX)
-        return error_set(err, ERR_INVALID_CONFIG, "secret %s: more than %d hosts", s->name,
-                         (int)POLICY_HOSTS_MAX);
-    if (rule_parse(text, size, host, err) < 0)
-        return error_wrap(err, "secret %s: host", s->name);
-    if (host->kind == RULE_ADDRESS)
-        return error_set(err, ERR_INVALID_CONFIG,
-                         "secret %s: host \"%s\" is an address; a secret is bound to names, which "
-                         "certificates prove",
-                         s->name, host->text);
-    if (!is_reachable(p, host))
-        return error_set(err, ERR_INVALID_CONFIG,
-                         "secret %s: host \"%s\" is not reachable under allow_net: add it there",
-                         s->name, host->text);
-    s->host_count++;
-    return 0;
+    static const char *const names[] = {
+        [POLICY_CEILING] = "the operator's ceiling",
+        [POLICY_NAMED] = "the operator's policy of that name",
+        [POLICY_CALLER] = "the sandbox's own list",
+    };
+    static_assert(ARRAY_SIZE(names) == POLICY_LAYER_MAX, "a name for each layer");
+    return names[layer];
 }
 
 static const char *
-check_value(const struct policy *p, const char *value, size_t size)
+refusal_of(enum policy_layer layer, bool denied)
 {
-    if (size == 0)
-        return "its value is empty";
-    if (size > POLICY_VALUE_MAX)
-        return "its value is longer than 16384 bytes";
-    for (size_t i = 0; i < size; i++)
-        if (value[i] == '\r' || value[i] == '\n' || value[i] == '\0')
-            return "its value holds a line break or NUL, which no header can carry";
-    for (size_t i = 0; i + 1 < p->secret_count; i++)
-        if (p->secrets[i].value_size == size && memcmp(p->secrets[i].value, value, size) == 0)
-            return "another secret has the same value: bind one secret to all hosts instead";
-    return NULL;
+    static const char *const texts[][2] = {
+        [POLICY_CEILING] = {"the operator does not allow it", "the operator denies it"},
+        [POLICY_NAMED] = {"no rule of the chosen policy allows it", "the chosen policy denies it"},
+        [POLICY_CALLER] = {"no rule allows it", "a rule denies it"},
+    };
+    static_assert(ARRAY_SIZE(texts) == POLICY_LAYER_MAX, "texts for each layer");
+    return texts[layer][denied];
 }
 
-static const char *
-check_placeholder(const struct policy *p, const char *text, size_t size, size_t value_size)
+static const struct rule *
+match(const struct rules *list, const char *name, size_t name_size, const struct in6_addr *addr,
+      uint16_t port)
 {
-    if (size != policy_placeholder_size(value_size) ||
-        !policy_placeholder_is_wellformed(text, size))
-        return "its placeholder is malformed";
-    for (size_t i = POLICY_PLACEHOLDER_MIN; i < size; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'A' && text[i] <= 'Z') ||
-              (text[i] >= 'a' && text[i] <= 'z')))
-            return "its placeholder is malformed";
-    for (size_t i = 0; i + 1 < p->secret_count; i++)
-        if (memcmp(p->secrets[i].placeholder, text, POLICY_PLACEHOLDER_MIN) == 0)
-            return "another secret has the same placeholder";
-    return NULL;
-}
-
-int
-policy_finish_secret(struct policy *p, const char *value, size_t value_size,
-                     const char *placeholder, size_t placeholder_size, struct error *err)
-{
-    struct policy_secret *s = &p->secrets[p->secret_count - 1];
-    const char *why = s->host_count == 0 ? "it has no host: at least one is needed" : NULL;
-    if (why == NULL)
-        why = check_value(p, value, value_size);
-    if (why == NULL && placeholder != NULL)
-        why = check_placeholder(p, placeholder, placeholder_size, value_size);
-    if (why != NULL)
-        return error_set(err, ERR_INVALID_CONFIG, "secret %s: %s", s->name, why);
-
-    char made[POLICY_VALUE_MAX];
-    if (placeholder == NULL) {
-        placeholder_size = policy_placeholder_size(value_size);
-        policy_placeholder_make(made, placeholder_size);
-        placeholder = made;
-    }
-    s->value = policy_vault_add(p, value, value_size);
-    s->value_size = value_size;
-    s->placeholder = policy_vault_add(p, placeholder, placeholder_size);
-    s->placeholder_size = placeholder_size;
-    if (s->value == NULL || s->placeholder == NULL)
-        return error_set(err, ERR_INTERNAL, "secret %s: no room in its memory", s->name);
-    return 0;
+    return name_size > 0 ? rules_match_name(list, name, name_size, port)
+                         : match_address(list, addr, port);
 }
 
 struct policy_decision
 policy_decide(const struct policy *p, const char *name, size_t name_size,
               const struct in6_addr *addr, uint16_t port)
 {
-    struct policy_decision d = {.reason = "no rule allows it"};
-    if (name_size == 0) {
-        enum address_class class = address_classify(addr);
-        if (class != ADDRESS_PUBLIC)
-            return (struct policy_decision){.reason = address_class_text(class)};
+    struct policy_decision d = {.allowed = true, .layer = POLICY_CALLER};
+    enum address_class class = name_size == 0 ? address_classify(addr) : ADDRESS_PUBLIC;
+    if (class != ADDRESS_PUBLIC && !policy_private_allows(p, NULL, 0, addr, port))
+        return (struct policy_decision){.reason = address_class_text(class),
+                                        .layer = POLICY_CEILING};
+    bool port_named = true;
+    for (int i = 0; i < POLICY_LAYER_MAX; i++) {
+        const struct layer *l = &p->layers[i];
+        const struct rule *denied = match(&l->deny, name, name_size, addr, port);
+        const struct rule *allowed = match(&l->allow, name, name_size, addr, port);
+        if (denied != NULL || (l->restricted && allowed == NULL))
+            return (struct policy_decision){.layer = (enum policy_layer)i,
+                                            .rule = denied != NULL ? denied->text : NULL,
+                                            .reason =
+                                                refusal_of((enum policy_layer)i, denied != NULL)};
+        if (!l->restricted)
+            continue;
+        d.rule = allowed->text;
+        d.layer = (enum policy_layer)i;
+        port_named = port_named && allowed->port != 0;
     }
-    if (!p->restricted)
-        return (struct policy_decision){.allowed = true};
-    for (size_t i = 0; i < p->rule_count && !d.port_named; i++) {
-        const struct rule *r = &p->rules[i];
-        bool matches = name_size > 0 ? rule_matches_name(r, name, name_size, port)
-                                     : rule_matches_address(r, addr, port);
-        // Among several the one that names the port tells most.
-        if (matches && (!d.allowed || r->port != 0))
-            d = (struct policy_decision){
-                .allowed = true, .port_named = r->port != 0, .rule = r->text};
-    }
+    d.port_named = d.rule != NULL && port_named;
     return d;
+}
+
+// Tunnels to IPv4 are left out: what they lead to is not what a rule says.
+static bool
+may_be_private(const struct in6_addr *addr)
+{
+    enum address_class class = address_classify(addr);
+    return (class == ADDRESS_PRIVATE || class == ADDRESS_SHARED) &&
+           (address_is_v4(addr) || (addr->s6_addr[0] & 0xfe) == 0xfc);
+}
+
+bool
+policy_private_allows(const struct policy *p, const char *name, size_t name_size,
+                      const struct in6_addr *addr, uint16_t port)
+{
+    bool listed = false;
+    for (size_t i = 0; i < POLICY_LAYER_MAX; i++)
+        listed = listed || p->layers[i].restricted;
+    if (!listed || !may_be_private(addr))
+        return false;
+    return match_address(&p->private, addr, port) != NULL ||
+           (name_size > 0 && rules_match_name(&p->private, name, name_size, port) != NULL);
+}
+
+const char *
+policy_check_address(const struct policy *p, const char *name, size_t name_size,
+                     const struct in6_addr *addr, uint16_t port)
+{
+    enum address_class class = address_classify(addr);
+    if (class != ADDRESS_PUBLIC && !policy_private_allows(p, name, name_size, addr, port))
+        return address_class_text(class);
+    for (size_t i = 0; i < POLICY_LAYER_MAX; i++)
+        if (match_address(&p->layers[i].deny, addr, port) != NULL)
+            return "denied address";
+    return NULL;
 }
 
 bool
@@ -272,11 +300,19 @@ policy_bound(const struct policy *p, const char *name, size_t name_size, uint16_
 bool
 policy_inspected(const struct policy *p, const char *name, size_t name_size, uint16_t port)
 {
-    (void)p;
-    (void)name;
-    (void)name_size;
-    (void)port;
-    return false;
+    return rules_match_name(&p->inspect, name, name_size, port) != NULL;
+}
+
+size_t
+policy_inspect_count(const struct policy *p)
+{
+    return p->inspect.count;
+}
+
+const char *
+policy_inspect_host(const struct policy *p, size_t i)
+{
+    return p->inspect.items[i].text;
 }
 
 const struct policy_settings *
@@ -285,57 +321,7 @@ policy_settings(const struct policy *p)
     return &p->settings;
 }
 
-bool
-policy_secret_permits(const struct policy_secret *s, const char *method, size_t method_size,
-                      const char *path, size_t path_size)
-{
-    (void)s;
-    (void)method;
-    (void)method_size;
-    (void)path;
-    (void)path_size;
-    return true;
-}
-
-size_t
-policy_secret_count(const struct policy *p)
-{
-    return p->secret_count;
-}
-
-const struct policy_secret *
-policy_secret_at(const struct policy *p, size_t i)
-{
-    return &p->secrets[i];
-}
-
-const char *
-policy_secret_name(const struct policy *p, size_t i)
-{
-    return p->secrets[i].name;
-}
-
-const char *
-policy_secret_placeholder(const struct policy *p, size_t i)
-{
-    return p->secrets[i].placeholder;
-}
-
-bool
-policy_secret_applies(const struct policy_secret *s, const char *name, size_t name_size,
-                      uint16_t port)
-{
-    for (size_t i = 0; i < s->host_count; i++)
-        if (rule_matches_name(&s->hosts[i], name, name_size, port))
-            return true;
-    return false;
-}
-
-const char *
-policy_secret_host(const struct policy_secret *s, size_t i)
-{
-    return s->hosts[i].text;
-}
+// --- where the operator has connections dialled instead ---
 
 int
 policy_add_dial_override(struct policy *p, const char *text, struct error *err)

@@ -20,37 +20,76 @@ enum {
     POLICY_VALUE_MAX = 16384,
     POLICY_NAME_MAX = 64,      // of a secret: an environment variable's name
     POLICY_OVERRIDES_MAX = 64, // dial overrides
-    POLICY_ENCODED_MAX = 2 * 1024 * 1024,
+    POLICY_PORTS_MAX = 16,     // of one secret, as the three below
+    POLICY_METHODS_MAX = 16,
+    POLICY_PATHS_MAX = 16,
+    POLICY_PATTERN_MAX = 256, // bytes of a path pattern
+    POLICY_METHOD_MAX = 32,
+    POLICY_PREFIX_MAX = 32,        // bytes of a public prefix
+    POLICY_VALUE_UNKNOWN_MIN = 16, // bytes of a value that nobody can guess; fewer are not redacted
+    POLICY_ENCODED_MAX = 4 * 1024 * 1024,
 };
 
 struct policy; // holds secret values in memory that is locked where possible and wiped when freed
+struct operator;
 
-// From the members `allow_net` and `secrets` of a create request (protocol 6.8, 6.9); NULL or JSON
-// null: absent. Makes the placeholders. ERR_INVALID_CONFIG names the offending rule or secret
-// (never a value) and says what is allowed. On success *ret is the caller's.
+// Whose lists a connection must pass, in the order in which they are asked. None can widen another.
+enum policy_layer { POLICY_CEILING, POLICY_NAMED, POLICY_CALLER, POLICY_LAYER_MAX };
+
+// What a policy is made from; all borrowed.
+struct policy_request {
+    // Object with the members `allowNet` (or `allow_net`), `secrets` and so on (the operator's
+    // handbook lists them); a member that is JSON null is absent, NULL: none at all.
+    const json_t *document;
+    bool whole;                // the document is nothing but a policy: other members are refused
+    bool stand_in;             // to look at only: a value that is not given is made up
+    const char *named;         // the operator's policy that was chosen, or NULL
+    struct operator* operator; // operator.h; or NULL
+};
+
+// Makes the placeholders. ERR_INVALID_CONFIG names the offending rule or secret (never a value) and
+// says what is allowed, ERR_UNSUPPORTED names what this build has not, ERR_UNAVAILABLE the
+// operator's secret that cannot be had now. On success *ret is the caller's.
+int policy_load(const struct policy_request *request, struct policy **ret, struct error *err);
+// With the members `allow_net` and `secrets` only.
 int policy_from_json(const json_t *allow_net, const json_t *secrets, struct policy **ret,
                      struct error *err);
 void policy_free(struct policy *p); // accepts NULL
 
-// What a connection may do. rule is the text of the rule that allows it, of the policy; NULL when
-// there is no list and none is needed. reason is static text, NULL when allowed.
+// What a connection may do. rule is the text of the rule that allows it (of several layers, the
+// caller's) or that denies it, of the policy; NULL when there is none. reason is static text, NULL
+// when allowed. layer says whose word it was.
 struct policy_decision {
     bool allowed;
-    bool port_named; // the rule names the port, so any protocol may pass there
+    bool port_named; // every list names the port, so any protocol may pass there
+    enum policy_layer layer;
     const char *rule;
     const char *reason;
 };
+const char *policy_layer_name(enum policy_layer layer); // "the operator's ceiling"
 
 // For a canonical host name (hostname.h), or for a bare address when name_size is 0: addr, IPv4 in
 // mapped form, is then needed and must be public by the address rules (address.h) whatever the list
-// says.
+// says, or private and opened by the operator.
 struct policy_decision policy_decide(const struct policy *p, const char *name, size_t name_size,
                                      const struct in6_addr *addr, uint16_t port);
+// Whether a connection that was allowed may be made to this address, one of the name's or the bare
+// one: NULL, or static text that says why not. A rule that denies addresses also holds for names.
+const char *policy_check_address(const struct policy *p, const char *name, size_t name_size,
+                                 const struct in6_addr *addr, uint16_t port);
+// Whether this address of another network was opened by the operator, by itself or by its name, and
+// by a list, which must name it. Never a loopback, link-local or metadata address.
+bool policy_private_allows(const struct policy *p, const char *name, size_t name_size,
+                           const struct in6_addr *addr, uint16_t port);
+
 // Whether any secret is bound to this host and port.
 bool policy_bound(const struct policy *p, const char *name, size_t name_size, uint16_t port);
 
 // Whether HTTP to this host is read and audited though no secret is bound to it.
 bool policy_inspected(const struct policy *p, const char *name, size_t name_size, uint16_t port);
+// Those hosts as they were written, in lower case, as policy_secret_host has it.
+size_t policy_inspect_count(const struct policy *p);
+const char *policy_inspect_host(const struct policy *p, size_t i);
 
 // Places in a request where a placeholder becomes its value, as bits of a set.
 enum policy_where {
@@ -74,6 +113,7 @@ struct policy_secret {
     bool plain_http;    // may be put into requests without TLS
     struct rule *hosts; // rule.h
     size_t host_count;
+    struct policy_limits *limits; // ports, methods and paths
 };
 
 // What the whole policy says of its sandbox.
@@ -87,7 +127,9 @@ struct policy_settings {
 
 const struct policy_settings *policy_settings(const struct policy *p);
 
-// Whether the secret may go into a request with this method and path (without the query).
+// Whether the secret may go into a request with this method and path (without the query). Where the
+// secret names paths, one that servers may read differently than we do (dot segments, encoded
+// slashes, backslashes, empty segments) is none of them.
 bool policy_secret_permits(const struct policy_secret *s, const char *method, size_t method_size,
                            const char *path, size_t path_size);
 
@@ -98,8 +140,14 @@ bool policy_secret_applies(const struct policy_secret *s, const char *name, size
 // Host i of the secret as it was written, in lower case: "api.test", "*.api.test", "api.test:8443".
 const char *policy_secret_host(const struct policy_secret *s, size_t i);
 
-// Placeholders: prefix, 31 random base62 characters (184 bits), 4 check characters, then random
-// base62 up to the length of the value where that is longer than 40.
+// The secret whose placeholder, from its "csec_" on, is what text begins with; NULL: none. Of its
+// public prefix nothing is said. *ret_number is for policy_secret_at. Takes the same time for any
+// number of secrets.
+const struct policy_secret *policy_find_placeholder(const struct policy *p, const char *text,
+                                                    size_t size, size_t *ret_number);
+
+// Placeholders: the public prefix of the value, "csec_", 31 random base62 characters (184 bits), 4
+// check characters, then random base62 up to the length of the value where that is longer.
 #define POLICY_PLACEHOLDER_PREFIX "csec_"
 enum {
     POLICY_PLACEHOLDER_PREFIX_SIZE = 5,
@@ -107,8 +155,8 @@ enum {
     POLICY_PLACEHOLDER_CHECK = 4,
     POLICY_PLACEHOLDER_MIN = 40,
 };
-// True if text begins with a placeholder of anyone's: what follows its first 40 characters is not
-// looked at.
+// True if text begins with a placeholder of anyone's, from its "csec_" on: what follows its first
+// 40 characters is not looked at.
 bool policy_placeholder_is_wellformed(const char *text, size_t size);
 
 // The operator's part. NAME=ADDR:PORT of --egress-host: connections to that name are dialled there,
@@ -123,6 +171,9 @@ const struct sockaddr *policy_dial_override(const struct policy *p, const char *
 size_t policy_secret_count(const struct policy *p);
 const char *policy_secret_name(const struct policy *p, size_t i);
 const char *policy_secret_placeholder(const struct policy *p, size_t i);
+
+// Tells of what is allowed but unwise, in words; never a value.
+void policy_lint(const struct policy *p, void (*tell)(void *user, const char *warning), void *user);
 
 // For the memfd; out must be a secret buf of POLICY_ENCODED_MAX. Decoding checks everything again.
 int policy_encode(const struct policy *p, struct buf *out, struct error *err);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything comes down to next_token(): the next place where a placeholder's prefix is followed by
-// one of ours, exactly, or by what is well-formed as one. Ours are compared byte for byte; what
-// follows one does not matter, so two in a row are two. Encoded text (query, path) is decoded
-// first, with a map from decoded to written offsets, because a placeholder may hide behind any
-// mixture of raw and encoded bytes.
+// Everything comes down to next_token(): the next place where "csec_" begins one of ours, exactly,
+// or what is well-formed as one. Ours are looked up by hash and compared byte for byte, the public
+// prefix before them included: without it, it is nobody's. What follows one does not matter, so two
+// in a row are two. Encoded text (query, path) is decoded first, with a map from decoded to written
+// offsets, because a placeholder may hide behind any mixture of raw and encoded bytes. A head
+// without placeholders and percent signs costs one search for "csec_".
 #include "egress/substitute.h"
 
 #include "base/base64.h"
@@ -12,11 +13,16 @@
 
 #include <assert.h>
 #include <string.h>
+#include <strings.h>
 
 static const char prefix[] = POLICY_PLACEHOLDER_PREFIX;
 enum { PREFIX_SIZE = sizeof prefix - 1 };
 
 static_assert((int)POLICY_SECRETS_MAX <= 64, "a secret's number is a bit of swapped");
+static_assert((1 << SUBSTITUTE_HEADER) == POLICY_HEADER &&
+                  (1 << SUBSTITUTE_BASIC) == POLICY_BASIC &&
+                  (1 << SUBSTITUTE_QUERY) == POLICY_QUERY && (1 << SUBSTITUTE_PATH) == POLICY_PATH,
+              "places are bits of where");
 
 struct token {
     size_t at;
@@ -28,7 +34,7 @@ struct token {
 const char *
 substitute_where_name(enum substitute_where where)
 {
-    static const char *const names[] = {"header", "basic", "query"};
+    static const char *const names[] = {"header", "basic", "query", "path"};
     static_assert(ARRAY_SIZE(names) == SUBSTITUTE_MAX, "a name for each place");
     return names[where];
 }
@@ -39,75 +45,60 @@ is_base62(char c)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
-// Is there a placeholder at text?
+// Is there a placeholder whose "csec_" is at text + at? Its prefix may not begin before from.
 static bool
-token_at(const struct policy *policy, const char *text, size_t size, struct token *ret)
+token_at(const struct policy *policy, const char *text, size_t size, size_t from, size_t at,
+         struct token *ret)
 {
-    size_t count = policy_secret_count(policy);
-    for (size_t i = 0; i < count; i++) {
-        const struct policy_secret *secret = policy_secret_at(policy, i);
-        if (secret->placeholder_size <= size &&
-            memcmp(text, secret->placeholder, secret->placeholder_size) == 0) {
-            *ret = (struct token){.size = secret->placeholder_size, .secret = secret, .number = i};
-            return true;
-        }
+    size_t number = 0;
+    const struct policy_secret *secret =
+        policy_find_placeholder(policy, text + at, size - at, &number);
+    if (secret != NULL && at - from >= secret->prefix_size &&
+        memcmp(text + at - secret->prefix_size, secret->placeholder, secret->prefix_size) == 0) {
+        *ret = (struct token){.at = at - secret->prefix_size,
+                              .size = secret->placeholder_size,
+                              .secret = secret,
+                              .number = number};
+        return true;
     }
-    *ret = (struct token){.size = POLICY_PLACEHOLDER_MIN};
-    return policy_placeholder_is_wellformed(text, size);
+    *ret = (struct token){.at = at, .size = POLICY_PLACEHOLDER_MIN};
+    return policy_placeholder_is_wellformed(text + at, size - at);
 }
 
 static bool
 next_token(const struct policy *policy, const char *text, size_t size, size_t from,
            struct token *ret)
 {
-    while (from < size) {
-        const char *hit = memmem(text + from, size - from, prefix, PREFIX_SIZE);
+    size_t at = from;
+    while (at < size) {
+        const char *hit = memmem(text + at, size - at, prefix, PREFIX_SIZE);
         if (hit == NULL)
             return false;
-        size_t at = (size_t)(hit - text);
-        if (token_at(policy, hit, size - at, ret)) {
-            ret->at = at;
+        at = (size_t)(hit - text);
+        if (token_at(policy, text, size, from, at, ret))
             return true;
-        }
-        from = at + 1;
+        at++;
     }
     return false;
 }
 
+// Misuse: to be refused, or, if the policy says so, left as it is.
 static enum substitute_result
 misuse(struct substitute *s, const struct token *token, const char *place, const char *reason)
 {
-    s->secret = token->secret != NULL ? token->secret->name : NULL;
-    s->place = place;
-    s->reason = reason;
+    if (s->reason == NULL) {
+        s->secret = token->secret != NULL ? token->secret->name : NULL;
+        s->place = place;
+        s->reason = reason;
+    }
     return SUBSTITUTE_MISUSE;
 }
 
-// May this placeholder become its value here?
-static enum substitute_result
-judge(struct substitute *s, const struct token *token, const char *place)
+static bool
+passes_misuse(const struct substitute *s)
 {
-    if (token->secret == NULL)
-        return misuse(s, token, place, "placeholder_unknown");
-    if (!policy_secret_applies(token->secret, s->host, s->host_size, s->port))
-        return misuse(s, token, place, "placeholder_not_for_host");
-    if (s->plain)
-        return misuse(s, token, place, "placeholder_without_tls");
-    return SUBSTITUTE_OK;
+    return policy_settings(s->policy)->pass_misused_heads;
 }
-
-enum substitute_result
-substitute_forbid(struct substitute *s, struct h1_span text, const char *place)
-{
-    struct token token;
-    if (!next_token(s->policy, text.data, text.size, 0, &token))
-        return SUBSTITUTE_OK;
-    if (judge(s, &token, place) == SUBSTITUTE_OK)
-        return misuse(s, &token, place, "placeholder_not_enabled_here");
-    return SUBSTITUTE_MISUSE;
-}
-
-// --- fields ---
 
 // A value may stand in a head only if it cannot end the line; policies are checked for it, and this
 // is the last look before the wire.
@@ -118,6 +109,47 @@ fits_head(const struct policy_secret *secret)
            memchr(secret->value, '\n', secret->value_size) == NULL &&
            memchr(secret->value, '\0', secret->value_size) == NULL;
 }
+
+// May this placeholder become its value, in a place of which nothing is known yet?
+static enum substitute_result
+judge(struct substitute *s, const struct token *token, const char *place)
+{
+    const struct policy_secret *secret = token->secret;
+    if (secret == NULL)
+        return misuse(s, token, place, "placeholder_unknown");
+    if (!policy_secret_applies(secret, s->host, s->host_size, s->port))
+        return misuse(s, token, place, "placeholder_not_for_host");
+    if (s->plain && !secret->plain_http)
+        return misuse(s, token, place, "placeholder_without_tls");
+    if (!policy_secret_permits(secret, s->method.data, s->method.size, s->path.data, s->path.size))
+        return misuse(s, token, place, "placeholder_not_for_request");
+    if (!fits_head(secret))
+        return misuse(s, token, place, "value_not_for_headers");
+    return SUBSTITUTE_OK;
+}
+
+static enum substitute_result
+judge_where(struct substitute *s, const struct token *token, enum substitute_where where)
+{
+    const char *place = substitute_where_name(where);
+    enum substitute_result r = judge(s, token, place);
+    if (r == SUBSTITUTE_OK && (token->secret->where >> where & 1) == 0)
+        return misuse(s, token, place, "placeholder_not_enabled_here");
+    return r;
+}
+
+enum substitute_result
+substitute_forbid(struct substitute *s, struct h1_span text, const char *place)
+{
+    struct token token;
+    if (!next_token(s->policy, text.data, text.size, 0, &token))
+        return SUBSTITUTE_OK;
+    if (judge(s, &token, place) == SUBSTITUTE_OK)
+        (void)misuse(s, &token, place, "placeholder_not_enabled_here");
+    return passes_misuse(s) ? SUBSTITUTE_OK : SUBSTITUTE_MISUSE;
+}
+
+// --- fields ---
 
 static enum substitute_result
 append(struct buf *out, const void *data, size_t size)
@@ -131,16 +163,21 @@ swap_raw(struct substitute *s, struct h1_span text, enum substitute_where where,
     struct token token;
     size_t done = 0;
     while (next_token(s->policy, text.data, text.size, done, &token)) {
-        enum substitute_result r = judge(s, &token, substitute_where_name(where));
+        enum substitute_result r = judge_where(s, &token, where);
+        size_t end = token.at + token.size;
+        if (r != SUBSTITUTE_OK && !passes_misuse(s))
+            return r;
+        if (r != SUBSTITUTE_OK) {
+            r = append(out, text.data + done, end - done);
+        } else {
+            r = append(out, text.data + done, token.at - done);
+            if (r == SUBSTITUTE_OK)
+                r = append(out, token.secret->value, token.secret->value_size);
+            s->swapped[where] |= UINT64_C(1) << token.number;
+        }
         if (r != SUBSTITUTE_OK)
             return r;
-        if (!fits_head(token.secret))
-            return misuse(s, &token, substitute_where_name(where), "value_not_for_headers");
-        if (buf_append(out, text.data + done, token.at - done) != 0 ||
-            buf_append(out, token.secret->value, token.secret->value_size) != 0)
-            return SUBSTITUTE_FULL;
-        s->swapped[where] |= UINT64_C(1) << token.number;
-        done = token.at + token.size;
+        done = end;
     }
     return append(out, text.data + done, text.size - done);
 }
@@ -192,13 +229,50 @@ swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, stru
     return r == SUBSTITUTE_OK ? append_base64(out, &plain) : r;
 }
 
+static bool
+begins_nocase(struct h1_span text, const char *word)
+{
+    size_t size = strlen(word);
+    return text.size >= size && strncasecmp(text.data, word, size) == 0;
+}
+
+static bool
+holds(struct h1_span text, const char *word)
+{
+    return memmem(text.data, text.size, word, strlen(word)) != NULL;
+}
+
+// A field that is, or is part of, a signature over the request: with a value put in, it would be a
+// signature over something else, made with a key that is none.
+static bool
+is_signed_field(const struct h1_field *field)
+{
+    static const char *const schemes[] = {"aws4-", "aws ", "signature "};
+    if (h1_span_is_nocase(field->name, "x-amz-security-token"))
+        return true;
+    if (!h1_span_is_nocase(field->name, "authorization"))
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(schemes); i++)
+        if (begins_nocase(field->value, schemes[i]))
+            return true;
+    return begins_nocase(field->value, "oauth ") && holds(field->value, "oauth_signature=") &&
+           !holds(field->value, "PLAINTEXT");
+}
+
 enum substitute_result
 substitute_field(struct substitute *s, const struct h1_field *field, struct buf *out)
 {
+    struct token token;
     if (h1_span_is_nocase(field->name, "authorization")) {
         struct h1_span blob = basic_blob(field->value);
         if (blob.size > 0)
             return swap_basic(s, field->value, blob, out);
+    }
+    if (is_signed_field(field) &&
+        next_token(s->policy, field->value.data, field->value.size, 0, &token)) {
+        (void)misuse(s, &token, "header", "signed_request");
+        return passes_misuse(s) ? append(out, field->value.data, field->value.size)
+                                : SUBSTITUTE_MISUSE;
     }
     return swap_raw(s, field->value, SUBSTITUTE_HEADER, out);
 }
@@ -254,6 +328,8 @@ enum substitute_result
 substitute_forbid_encoded(struct substitute *s, struct h1_span text, const char *place)
 {
     __attribute__((cleanup(decoded_done))) struct decoded d = {0};
+    if (memchr(text.data, '%', text.size) == NULL)
+        return substitute_forbid(s, text, place);
     decode(&d, text);
     return substitute_forbid(s, (struct h1_span){d.text, d.size}, place);
 }
@@ -264,8 +340,10 @@ is_unreserved(uint8_t c)
     return is_base62((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
+// In a path ":" and "@" mean nothing else (RFC 3986 3.3), and servers that compare bytes expect
+// them as they are.
 static enum substitute_result
-append_encoded(struct buf *out, const char *value, size_t size)
+append_encoded(struct buf *out, const char *value, size_t size, enum substitute_where where)
 {
     static const char digits[] = "0123456789ABCDEF";
     char *room = (char *)buf_reserve(out, size * 3);
@@ -274,7 +352,7 @@ append_encoded(struct buf *out, const char *value, size_t size)
     size_t n = 0;
     for (size_t i = 0; i < size; i++) {
         uint8_t c = (uint8_t)value[i];
-        if (is_unreserved(c)) {
+        if (is_unreserved(c) || (where == SUBSTITUTE_PATH && (c == ':' || c == '@'))) {
             room[n++] = (char)c;
         } else {
             room[n++] = '%';
@@ -286,25 +364,76 @@ append_encoded(struct buf *out, const char *value, size_t size)
     return SUBSTITUTE_OK;
 }
 
+// A query that is signed, as the URLs of object stores are.
+static bool
+is_signed_query(const struct decoded *d)
+{
+    static const char *const names[] = {
+        "x-amz-signature=", "x-goog-signature=", "oauth_signature=", "signature=", "sig="};
+    for (size_t at = 0; at < d->size; at++) {
+        struct h1_span rest = {d->text + at, d->size - at};
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            if (begins_nocase(rest, names[i]))
+                return true;
+        const char *next = memchr(rest.data, '&', rest.size);
+        if (next == NULL)
+            return false;
+        at = (size_t)(next - d->text);
+    }
+    return false;
+}
+
+static enum substitute_result
+swap_decoded(struct substitute *s, const struct decoded *d, struct h1_span written,
+             enum substitute_where where, struct buf *out)
+{
+    bool is_signed = where == SUBSTITUTE_QUERY && is_signed_query(d);
+    struct token token;
+    size_t done = 0; // decoded
+    while (next_token(s->policy, d->text, d->size, done, &token)) {
+        enum substitute_result r =
+            is_signed ? misuse(s, &token, substitute_where_name(where), "signed_request")
+                      : judge_where(s, &token, where);
+        size_t end = token.at + token.size;
+        if (r != SUBSTITUTE_OK && !passes_misuse(s))
+            return r;
+        if (r != SUBSTITUTE_OK) {
+            r = append(out, written.data + d->start[done], d->start[end] - d->start[done]);
+        } else {
+            r = append(out, written.data + d->start[done], d->start[token.at] - d->start[done]);
+            if (r == SUBSTITUTE_OK)
+                r = append_encoded(out, token.secret->value, token.secret->value_size, where);
+            s->swapped[where] |= UINT64_C(1) << token.number;
+        }
+        if (r != SUBSTITUTE_OK)
+            return r;
+        done = end;
+    }
+    return append(out, written.data + d->start[done], written.size - d->start[done]);
+}
+
+static enum substitute_result
+swap_encoded(struct substitute *s, struct h1_span text, enum substitute_where where,
+             struct buf *out)
+{
+    __attribute__((cleanup(decoded_done))) struct decoded d = {0};
+    if (memchr(text.data, '%', text.size) == NULL &&
+        memmem(text.data, text.size, prefix, PREFIX_SIZE) == NULL)
+        return append(out, text.data, text.size);
+    decode(&d, text);
+    return swap_decoded(s, &d, text, where, out);
+}
+
 enum substitute_result
 substitute_query(struct substitute *s, struct h1_span query, struct buf *out)
 {
-    __attribute__((cleanup(decoded_done))) struct decoded d = {0};
-    decode(&d, query);
-    struct token token;
-    size_t done = 0; // decoded
-    while (next_token(s->policy, d.text, d.size, done, &token)) {
-        enum substitute_result r = judge(s, &token, "query");
-        if (r == SUBSTITUTE_OK)
-            r = append(out, query.data + d.start[done], d.start[token.at] - d.start[done]);
-        if (r == SUBSTITUTE_OK)
-            r = append_encoded(out, token.secret->value, token.secret->value_size);
-        if (r != SUBSTITUTE_OK)
-            return r;
-        s->swapped[SUBSTITUTE_QUERY] |= UINT64_C(1) << token.number;
-        done = token.at + token.size;
-    }
-    return append(out, query.data + d.start[done], query.size - d.start[done]);
+    return swap_encoded(s, query, SUBSTITUTE_QUERY, out);
+}
+
+enum substitute_result
+substitute_path(struct substitute *s, struct h1_span path, struct buf *out)
+{
+    return swap_encoded(s, path, SUBSTITUTE_PATH, out);
 }
 
 // --- bodies ---
@@ -319,27 +448,25 @@ looks_like_token(const char *text, size_t size)
     return true;
 }
 
+// By the part of a placeholder that is looked at here.
 static const char *
 seen_name(const struct policy *policy, const char *text)
 {
     size_t count = policy_secret_count(policy);
     for (size_t i = 0; i < count; i++) {
         const struct policy_secret *secret = policy_secret_at(policy, i);
-        if (secret->placeholder_size >= SEEN_CARRY &&
-            memcmp(text, secret->placeholder, SEEN_CARRY) == 0)
+        if (memcmp(text, secret->placeholder + secret->prefix_size, SEEN_CARRY) == 0)
             return secret->name;
     }
     return NULL;
 }
 
 static bool
-find_seen(struct substitute_seen *s, const struct policy *policy, const char *text, size_t size,
-          const char **ret_secret)
+find_seen(const struct policy *policy, const char *text, size_t size, const char **ret_secret)
 {
     const char *end = text + size;
     while ((text = memmem(text, (size_t)(end - text), prefix, PREFIX_SIZE)) != NULL) {
         if (looks_like_token(text, (size_t)(end - text))) {
-            s->found = true;
             *ret_secret = seen_name(policy, text);
             return true;
         }
@@ -348,12 +475,13 @@ find_seen(struct substitute_seen *s, const struct policy *policy, const char *te
     return false;
 }
 
-bool
+enum substitute_sight
 substitute_watch(struct substitute_seen *s, const struct policy *policy, const uint8_t *data,
                  size_t size, const char **ret_secret)
 {
-    if (s->found || size == 0)
-        return false;
+    bool block = policy_settings(policy)->block_seen_bodies;
+    if ((s->found && !block) || size == 0)
+        return SUBSTITUTE_UNSEEN;
     const char *text = (const char *)data;
     // Across the cut: what was carried, and as much of the new bytes as a placeholder from there
     // needs.
@@ -362,14 +490,15 @@ substitute_watch(struct substitute_seen *s, const struct policy *policy, const u
     memcpy(joined, s->carry, s->carried);
     memcpy(joined + s->carried, text, taken);
     size_t joined_size = s->carried + taken;
-    if (s->carried > 0 && find_seen(s, policy, joined, joined_size, ret_secret))
-        return true;
-    if (find_seen(s, policy, text, size, ret_secret))
-        return true;
+    if ((s->carried > 0 && find_seen(policy, joined, joined_size, ret_secret)) ||
+        find_seen(policy, text, size, ret_secret)) {
+        s->found = true;
+        return block ? SUBSTITUTE_BLOCK : SUBSTITUTE_SEEN;
+    }
     bool small = size < SEEN_CARRY;
     const char *tail = small ? joined : text;
     size_t tail_size = small ? joined_size : size;
     s->carried = tail_size < SEEN_CARRY - 1 ? tail_size : SEEN_CARRY - 1;
     memcpy(s->carry, tail + tail_size - s->carried, s->carried);
-    return false;
+    return SUBSTITUTE_UNSEEN;
 }

@@ -278,10 +278,10 @@ is_dialable(struct upstream_dial *d, const struct sockaddr *addr)
         return true;
     if (!address_from_sockaddr(addr, &a, &port))
         return false;
-    enum address_class class = address_classify(&a);
-    if (class != ADDRESS_PUBLIC) {
-        (void)error_set(&d->why, ERR_FORBIDDEN, "%s resolves to a %s", shown_host(d),
-                        address_class_text(class));
+    const char *why = policy_check_address(d->upstreams->worker->policy, d->to.name,
+                                           d->to.name_size, &a, d->to.port);
+    if (why != NULL) {
+        (void)error_set(&d->why, ERR_FORBIDDEN, "%s resolves to a %s", shown_host(d), why);
         return false;
     }
     if (!route_leaves_host(d->upstreams->routes, &a)) {

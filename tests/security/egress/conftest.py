@@ -10,7 +10,7 @@ from harness.origin import Origin
 from harness.resolver import Resolver
 
 @pytest.fixture(scope="module")
-def lab(leaks_before, authority, tmp_path_factory):
+def lab(request, leaks_before, authority, tmp_path_factory):
     with network(*(f"{a}/32" for a in (GOOD, EVIL, OTHER, *PRIVATE)), f"{GOOD6}/128") as net:
         resolver = Resolver()
         resolver.zone.update({name: (GOOD,) for name in NAMES})
@@ -26,8 +26,10 @@ def lab(leaks_before, authority, tmp_path_factory):
             greeter = Origin(raw_greeting=b"READY tcp.test\n", listen=((GOOD, 5432), (GOOD, 5433)))
         own = ("127.0.0.1", "::1", net.NODE, net.NODE_SECOND, net.NODE6)
         node = Origin(web, listen=tuple((a, p) for a in own for p in (443, 80)))
-        with Instance(tmp_path_factory.mktemp("state"),
-                      f"--egress-ca={authority.cert}") as instance:
+        # A file may want its instance to know more.
+        flags = getattr(request.module, "instance_flags", lambda folder: [])
+        with Instance(tmp_path_factory.mktemp("state"), f"--egress-ca={authority.cert}",
+                      *flags(tmp_path_factory.mktemp("flags"))) as instance:
             yield Lab(instance, net, resolver, authority, good, evil, private, node, greeter)
         for thing in (good, evil, private, node, greeter, resolver):
             thing.close()

@@ -11,7 +11,7 @@
 static int
 parse(const char *text, struct config *ret, struct error *err)
 {
-    return config_parse(text, strlen(text), CONFIG_MEMORY_MIN_MIB, NOW, ret, err);
+    return config_parse(text, strlen(text), CONFIG_MEMORY_MIN_MIB, NOW, NULL, ret, err);
 }
 
 static const struct {
@@ -147,7 +147,7 @@ test_lowered_floor(void **state)
     (void)state;
     static const char text[] = "{\"memory_mb\": 128}";
     struct config c;
-    assert_int_equal(config_parse(text, sizeof text - 1, 128, NOW, &c, NULL), 0);
+    assert_int_equal(config_parse(text, sizeof text - 1, 128, NOW, NULL, &c, NULL), 0);
     assert_int_equal(c.spec.memory_mib, 128);
     config_done(&c);
 }

@@ -163,7 +163,7 @@ static const struct refusal_case refusals[] = {
     {SECRET("\"value\":\"canary\""), "hosts"},
     {SECRET("\"hosts\":[\"a.test\"]"), "value"},
     {SECRET("\"hosts\":\"a.test\",\"value\":\"canary\""), "hosts"},
-    {SECRET("\"hosts\":[1],\"value\":\"canary\""), "host 0"},
+    {SECRET("\"hosts\":[1],\"value\":\"canary\""), "entry 0"},
     {SECRET("\"hosts\":[\"a.test\"],\"value\":1"), "value"},
     {SECRET("\"hosts\":[\"a.test\"],\"value\":\"\""), "empty"},
     {SECRET("\"hosts\":[\"a.test\"],\"value\":\"canary\\r\""), "NAME1"},
