@@ -172,8 +172,8 @@ watch_body(struct exchange *x, struct h1_span content)
     const char *secret = NULL;
     if (substitute_watch(&x->seen, x->w->policy, (const uint8_t *)content.data, content.size,
                          &secret))
-        (void)audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", secret, "where", "body",
-                         "reason", "placeholder_seen", NULL);
+        (void)audit_emit(x->w->audit, AUDIT_PLACEHOLDER_SEEN, &x->to, "secret", secret, "where",
+                         "body", NULL);
 }
 
 static void
