@@ -146,12 +146,11 @@ on_tell(uv_timer_t *timer)
                 continue;
             const char *secret =
                 slot == NO_SECRET ? NULL : policy_secret_name(a->worker->policy, slot - 1);
-            (void)audit_emit(a, (enum audit_event)i, NULL, "secret", secret, "reason",
-                             "too many to tell of each", NULL);
-            if (a->suppressed[i][slot] > 0) {
-                a->suppressed[i][slot] = count; // it was not sent, and is none of them
-                more = true;
-            }
+            a->suppressed[i][slot] = count - 1; // the line is one of them
+            if (audit_emit(a, (enum audit_event)i, NULL, "secret", secret, "reason",
+                           "too many to tell of each", NULL) < 0)
+                a->suppressed[i][slot] = count;
+            more |= a->suppressed[i][slot] > 0;
         }
     }
     if (!more || a->failed)
