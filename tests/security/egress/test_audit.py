@@ -49,6 +49,41 @@ def test_a_flood_is_counted_to_the_last_one(lab, box):
     assert len(lab.instance.audit.events(ev="request")) < many, "the flood was one"
 
 
+def casemate_audit(instance, *args: str) -> str:
+    return subprocess.run([instance.build / "casemate", "audit", "--state", instance.state, *args],
+                          check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+def test_the_command_shows_events_and_counts(lab):
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS)
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/one", "-H", f"x: {p1}")
+    box.ok("https://api.test/two", "-H", f"x: {p1}")
+    box.curl("https://two.test/", "-H", f"x: {box.placeholder('S3')}")
+    box.ok("https://api.test/body", "-d", f"x={p1}")
+    box.curl("https://files.test/", "-k")
+    lab.instance.audit.wait(ev="passthrough", sandbox=box.id)
+    shown = casemate_audit(lab.instance, "--sandbox", box.id, "--event", "swap").splitlines()
+    assert len(shown) == 2 and all("api.test:443" in line and "secret=S1" in line for line in shown)
+    lines = casemate_audit(lab.instance, "--sandbox", box.id, "--json").splitlines()
+    assert {json.loads(line)["sandbox"] for line in lines} == {box.id}
+    counts = [line.split() for line in casemate_audit(
+        lab.instance, "--sandbox", box.id, "--secrets").splitlines()[1:]]
+    assert [box.id, "S1", "2", "0", "1", "0"] in counts
+    assert [box.id, "S3", "0", "0", "0", "1"] in counts
+    box.close()
+
+
+def test_the_command_sends_no_control_bytes_to_a_terminal(lab, tmp_path):
+    hostile = {"ts": "t", "ev": "request", "sandbox": "s", "path": "/\x1b]0;x\x07\x9b2J\n"}
+    lines = [json.dumps(hostile, ensure_ascii=False), "not json", "x" * 100000, json.dumps(hostile)]
+    (tmp_path / "audit.jsonl").write_text("".join(line + "\n" for line in lines))
+    out = subprocess.run([lab.instance.build / "casemate", "audit", "--state", tmp_path], check=True,
+                         capture_output=True).stdout
+    assert out.count(b"\n") == 2
+    assert not any(b < 0x20 or b == 0x7f for b in out.replace(b"\n", b"")) and b"\x9b" not in out
+
+
 @pytest.fixture
 def small_disk(lab, authority, tmp_path):
     """An instance whose audit file is alone on a small disk."""
