@@ -218,16 +218,33 @@ audit_log_note(struct sandbox *s, const char *event, const char *reason)
     start_write(s->manager->audit);
 }
 
+// The CA of a worker that stands in for another is the one that the sandbox trusts, or the sandbox
+// ends.
+static int
+take_ready(struct sandbox *s, const uint8_t *pem, size_t size)
+{
+    if (s->worker_ready || size == 0 || size > EVENT_CA_MAX)
+        return -1;
+    if (buf_size(&s->ca) == 0)
+        (void)buf_append(&s->ca, pem, size);
+    else if (buf_size(&s->ca) != size || memcmp(buf_bytes(&s->ca), pem, size) != 0)
+        return -1;
+    s->worker_ready = true;
+    sandbox_maybe_running(s);
+    return 0;
+}
+
 static void
 take_event(struct sandbox *s, const uint8_t *event, size_t size)
 {
     enum event_type type = (enum event_type)event[0];
-    if (type == EVENT_READY && size - 1 <= EVENT_CA_MAX && buf_size(&s->ca) == 0 && size > 1) {
-        (void)buf_append(&s->ca, event + 1, size - 1);
-        sandbox_maybe_running(s);
-    } else if (type != EVENT_AUDIT || take_lines(s, event + 1, size - 1) < 0) {
+    int r = -1;
+    if (type == EVENT_READY)
+        r = take_ready(s, event + 1, size - 1);
+    else if (type == EVENT_AUDIT)
+        r = take_lines(s, event + 1, size - 1);
+    if (r < 0)
         sandbox_fault(s, "the egress worker sent a malformed event");
-    }
 }
 
 // 1: took one; 0: there is none now; -1: the end.
@@ -266,6 +283,7 @@ int
 audit_log_follow(struct sandbox *s, int events_fd, struct error *err)
 {
     s->events = events_fd;
+    s->worker_ready = false;
     s->events_poll = xcalloc(1, sizeof *s->events_poll);
     int r = uv_poll_init(s->manager->loop, s->events_poll, events_fd);
     if (r < 0) {

@@ -59,7 +59,7 @@ struct sandbox {
     void *created_user;
 
     struct buf env; // FRAME_ENV frames, until they are sent
-    struct buf ca;  // PEM of the egress CA, until it is sent
+    struct buf ca;  // PEM of the egress CA
     bool launched;  // the launcher holds something of it
     bool destroy_sent;
     struct stream *guest;
@@ -72,6 +72,7 @@ struct sandbox {
     size_t channel_count;
     uint32_t next_channel;
 
+    bool worker_ready;
     int events;
     uv_poll_t *events_poll;
 
