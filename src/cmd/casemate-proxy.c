@@ -7,6 +7,7 @@
 //   4  only then hostile bytes: the listeners, and the word that they are served
 //
 // It ends when casemated's end of the event socket does, and the launcher ends it with its sandbox.
+// When it dies the launcher starts another with the same descriptors, a new event socket apart.
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -56,14 +57,19 @@ load_policy(struct policy **ret, struct error *err)
 static int
 open_all(struct worker *w, struct error *err)
 {
+    bool restored;
     if (tls_init(err) < 0 || load_policy(&w->policy, err) < 0 ||
         patterns_new(w->policy, &w->patterns, err) < 0 ||
         audit_new(w, CONTROL_WORKER_EVENTS, &w->audit, err) < 0 ||
-        tls_roots_new(CONTROL_WORKER_ROOTS, &w->roots, err) < 0 || ca_new(w, &w->ca, err) < 0 ||
+        tls_roots_new(CONTROL_WORKER_ROOTS, &w->roots, err) < 0 ||
+        ca_open(w, CONTROL_WORKER_CA, &w->ca, &restored, err) < 0 ||
         upstreams_new(w, &w->dialer, err) < 0)
         return -1;
     (void)close(CONTROL_WORKER_ROOTS);
+    (void)close(CONTROL_WORKER_CA);
     names_new(&w->names);
+    if (restored)
+        names_begin_anywhere(w->names);
     int r = fd_set_nonblock(CONTROL_WORKER_TCP);
     return r < 0 ? error_set_errno(err, -r, "listener") : 0;
 }

@@ -2,6 +2,7 @@
 // casemate: the command line.
 #include "base/cleanup.h"
 #include "base/ident.h"
+#include "cmd/casemate-audit.h"
 #include "cmd/casemate-client.h"
 #include "cmd/doctor.h"
 
@@ -161,6 +162,39 @@ run_doctor(int argc, char **argv, struct error *err)
 }
 
 static int
+run_audit(int argc, char **argv, struct error *err)
+{
+    static const struct option table[] = {{"state", required_argument, NULL, 's'},
+                                          {"sandbox", required_argument, NULL, 'i'},
+                                          {"event", required_argument, NULL, 'e'},
+                                          {"secrets", no_argument, NULL, 'c'},
+                                          {"follow", no_argument, NULL, 'f'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {0}};
+    struct audit_options options = {.state = "/var/lib/casemate"};
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, "", table, NULL)) >= 0;) {
+        if (c == 's')
+            options.state = optarg;
+        else if (c == 'i')
+            options.sandbox = optarg;
+        else if (c == 'e')
+            options.event = optarg;
+        else if (c == 'c')
+            options.secrets = true;
+        else if (c == 'f')
+            options.follow = true;
+        else if (c == 'j')
+            options.json = true;
+        else
+            return usage_error(err);
+    }
+    if (optind != argc || (options.secrets && (options.follow || options.json)))
+        return usage_error(err);
+    return audit_run(&options, err);
+}
+
+static int
 run_version(int argc, char **argv, struct error *err)
 {
     (void)argc;
@@ -175,6 +209,8 @@ static int run_help(int argc, char **argv, struct error *err);
 static const struct command commands[] = {
     {"list", "[--json] [--env-file FILE]", "sandboxes and what they use", run_list},
     {"kill", "[--env-file FILE] ID", "end a sandbox", run_kill},
+    {"audit", "[--sandbox ID] [--event EV] [--secrets | --follow] [--json] [--state DIR]",
+     "what sandboxes did on the network, and with which secrets", run_audit},
     {"doctor", "[--image FILE] [--state DIR]", "check this host for what Casemate needs",
      run_doctor},
     {"version", "", "print the version", run_version},

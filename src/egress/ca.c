@@ -11,14 +11,18 @@
 #include "base/ident.h"
 #include "base/mem.h"
 #include "net/tls.h"
+#include "wire/pack.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     CA_LIFETIME_S = 7 * 24 * 3600,
@@ -29,6 +33,7 @@ enum {
     COMMON_NAME_MAX = 64, // RFC 5280, ub-common-name
     LEAVES_MAX = 256,     // stops names under a wildcard from eating memory
     MINTS_PER_S = 20,     // and from eating the processor
+    SEALED_MAX = 16384,   // key and certificate, which names all bound hosts
     ROOTS_SIZE_MAX = 16 * 1024 * 1024,
 };
 
@@ -235,23 +240,138 @@ new_authority(struct ca *ca, const struct policy *policy, int64_t now_s)
     return TAKE_PTR(x);
 }
 
+// With the key that is there, or a new one.
+static int
+finish(struct ca *ca, const struct policy *policy, struct ca **ret, struct error *err)
+{
+    int64_t now_s = clock_wall_ms() / 1000;
+    ca->leaf_key = EVP_EC_gen("P-256");
+    ca->pem = BIO_new(BIO_s_mem());
+    if (ca->certificate == NULL && ca->key == NULL && ca->leaf_key != NULL) {
+        ca->end_s = now_s + CA_LIFETIME_S;
+        ca->key = EVP_EC_gen("P-256");
+        if (ca->key != NULL)
+            ca->certificate = new_authority(ca, policy, now_s);
+    }
+    if (ca->leaf_key == NULL || ca->pem == NULL || ca->certificate == NULL ||
+        PEM_write_bio_X509(ca->pem, ca->certificate) != 1) {
+        ca_free(ca);
+        return fail_openssl(err, "cannot make the egress CA");
+    }
+    *ret = ca;
+    return 0;
+}
+
 int
 ca_new(struct worker *w, struct ca **ret, struct error *err)
 {
     if (tls_init(err) != 0)
         return -1;
+    return finish(xcalloc(1, sizeof(struct ca)), w->policy, ret, err);
+}
+
+// --- the memory file: i64 end, u32 size of the key, key, certificate; both DER ---
+
+static int
+pack_der(struct buf *out, int (*encode)(const void *, unsigned char **), const void *thing)
+{
+    int size = encode(thing, NULL);
+    uint8_t *room = size > 0 ? buf_reserve(out, (size_t)size) : NULL;
+    if (room == NULL || encode(thing, &room) != size)
+        return -1;
+    buf_commit(out, (size_t)size);
+    return size;
+}
+
+static int
+encode_key(const void *key, unsigned char **out)
+{
+    return i2d_PrivateKey(key, out);
+}
+
+static int
+encode_certificate(const void *certificate, unsigned char **out)
+{
+    return i2d_X509(certificate, out);
+}
+
+static int
+seal(const struct ca *ca, int fd, struct error *err)
+{
+    cleanup_buf struct buf key;
+    cleanup_buf struct buf all;
+    buf_init_secret(&key, SEALED_MAX);
+    buf_init_secret(&all, SEALED_MAX);
+    if (pack_der(&key, encode_key, ca->key) < 0 || pack_u64(&all, (uint64_t)ca->end_s) < 0 ||
+        pack_u32(&all, (uint32_t)buf_size(&key)) < 0 ||
+        buf_append(&all, buf_bytes(&key), buf_size(&key)) < 0 ||
+        pack_der(&all, encode_certificate, ca->certificate) < 0)
+        return fail_openssl(err, "cannot encode the egress CA");
+    // What a worker that died on the way has left is nothing.
+    int r = ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0
+                ? -errno
+                : fd_write_all(fd, buf_bytes(&all), buf_size(&all));
+    if (r == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    return r < 0 ? error_set_errno(err, -r, "seal the egress CA") : 0;
+}
+
+static int
+decode(struct ca *ca, const uint8_t *data, size_t size)
+{
+    struct unpack u;
+    unpack_init(&u, data, size);
+    ca->end_s = (int64_t)unpack_u64(&u);
+    size_t key_size = unpack_u32(&u);
+    enum { HEAD = 12 };
+    if (size < HEAD || key_size > size - HEAD)
+        return -1;
+    const uint8_t *p = data + HEAD;
+    const uint8_t *certificate = p + key_size;
+    ca->key = d2i_AutoPrivateKey(NULL, &p, (long)key_size);
+    ca->certificate = d2i_X509(NULL, &certificate, (long)(size - HEAD - key_size));
+    return ca->key != NULL && ca->certificate != NULL &&
+                   X509_check_private_key(ca->certificate, ca->key) == 1
+               ? 0
+               : -1;
+}
+
+static int
+restore(struct worker *w, int fd, struct ca **ret, struct error *err)
+{
+    void *data;
+    size_t size;
+    int r = fd_map_sealed(fd, SEALED_MAX, &data, &size);
+    if (r < 0)
+        return error_set_errno(err, -r, "map the egress CA");
     struct ca *ca = xcalloc(1, sizeof *ca);
-    int64_t now_s = clock_wall_ms() / 1000;
-    ca->end_s = now_s + CA_LIFETIME_S;
-    ca->key = EVP_EC_gen("P-256");
-    ca->leaf_key = EVP_EC_gen("P-256");
-    ca->pem = BIO_new(BIO_s_mem());
-    if (ca->key != NULL && ca->leaf_key != NULL)
-        ca->certificate = new_authority(ca, w->policy, now_s);
-    if (ca->pem == NULL || ca->certificate == NULL ||
-        PEM_write_bio_X509(ca->pem, ca->certificate) != 1) {
+    r = decode(ca, data, size);
+    (void)munmap(data, size);
+    if (r < 0) {
         ca_free(ca);
-        return fail_openssl(err, "cannot make the egress CA");
+        return fail_openssl(err, "the sealed egress CA is malformed");
+    }
+    return finish(ca, w->policy, ret, err);
+}
+
+int
+ca_open(struct worker *w, int fd, struct ca **ret, bool *ret_restored, struct error *err)
+{
+    if (tls_init(err) != 0)
+        return -1;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0)
+        return error_set_errno(err, errno, "memory file of the egress CA");
+    *ret_restored = (seals & F_SEAL_WRITE) != 0;
+    if (*ret_restored)
+        return restore(w, fd, ret, err);
+    struct ca *ca;
+    if (ca_new(w, &ca, err) < 0)
+        return -1;
+    if (seal(ca, fd, err) < 0) {
+        ca_free(ca);
+        return -1;
     }
     *ret = ca;
     return 0;

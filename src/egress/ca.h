@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sandbox's own certificate authority, and the roots that upstreams are verified against. The
-// authority's key is made here and never leaves this process; its certificate is limited to the
-// hosts that secrets are bound to (RFC 5280 4.2.1.10), so even a stolen key speaks for no other
-// name.
+// authority's key is made by the sandbox's first worker, which seals it in a memory file that only
+// the launcher holds (and never maps), beside the policy and its secrets, which are worth more: the
+// next worker, should this one die, speaks with the same authority, so that what runs in the
+// sandbox goes on without reading its trust store again. Nobody else sees the key. The certificate
+// is limited to the hosts that secrets are bound to (RFC 5280 4.2.1.10), so even a stolen key
+// speaks for no other name.
 #pragma once
 
 #include "egress/worker.h"
@@ -13,6 +16,9 @@ struct ca;
 struct tls_roots;
 
 int ca_new(struct worker *w, struct ca **ret, struct error *err);
+// The authority sealed in the memory file; where there is none yet, a new one, and seals it there.
+// *ret_restored tells which.
+int ca_open(struct worker *w, int fd, struct ca **ret, bool *ret_restored, struct error *err);
 void ca_free(struct ca *ca); // accepts NULL
 
 // PEM, the ca's; what the sandbox puts into its trust store.

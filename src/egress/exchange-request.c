@@ -175,8 +175,8 @@ watch_body(struct exchange *x, struct h1_span content)
     if (sight == SUBSTITUTE_UNSEEN)
         return true;
     bool block = sight == SUBSTITUTE_BLOCK;
-    (void)audit_emit(x->w->audit, AUDIT_MISUSE, &x->to, "secret", secret, "where", "body", "reason",
-                     "placeholder_seen", "action", block ? "block" : "pass", NULL);
+    (void)audit_emit(x->w->audit, block ? AUDIT_MISUSE : AUDIT_PLACEHOLDER_SEEN, &x->to, "secret",
+                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, NULL);
     if (!block)
         return true;
     const struct refusal r = {.status = 403,

@@ -18,6 +18,9 @@ enum {
 struct names;
 
 void names_new(struct names **ret);
+// Addresses begin anywhere: where another worker has given some of them out before, none of those
+// shall stand for another name now, for programs may still hold them.
+void names_begin_anywhere(struct names *n);
 void names_free(struct names *n); // accepts NULL
 
 // Finds or assigns the addresses of a canonical name. When the table is full, the name that was

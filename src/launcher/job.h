@@ -13,11 +13,20 @@
 
 enum job_step {
     JOB_INIT_STARTED,   // fd: pidfd
-    JOB_WORKER_STARTED, // fd: pidfd
+    JOB_WORKER_STARTED, // fds: pidfd; of the first one also enum job_worker_fd
     JOB_DISK_ATTACHED,  // loop
     JOB_DONE,           // fds and values as the job says
     JOB_FAILED,         // error
     JOB_STEP_MAX
+};
+
+// What the next worker is given, should this one die.
+enum job_worker_fd {
+    JOB_WORKER_PIDFD,
+    JOB_WORKER_TCP,
+    JOB_WORKER_UDP,
+    JOB_WORKER_CAPTURE,
+    JOB_WORKER_FDS,
 };
 
 struct job_report {

@@ -75,7 +75,7 @@ recipe_keep_fds(const struct recipe *r, int out[RECIPE_FDS_MAX])
     const struct workshop *s = r->shop;
     const int fds[] = {
         s->base_fd,   s->init_fd,  s->worker_fd, s->disks.disks_fd, s->disks.templates_fd,
-        r->policy_fd, r->roots_fd, r->events_fd, r->control_fd};
+        r->policy_fd, r->roots_fd, r->events_fd, r->control_fd,     r->ca_fd};
     static_assert(ARRAY_SIZE(fds) <= RECIPE_FDS_MAX, "room for all");
     memcpy(out, fds, sizeof fds);
     return ARRAY_SIZE(fds);
@@ -224,12 +224,19 @@ start_worker(struct build *b, struct error *err)
         .roots_fd = r->roots_fd,
         .events_fd = r->events_fd,
         .capture_fd = b->capture_fd,
+        .ca_fd = r->ca_fd,
         .sockets = b->sockets,
     };
     if (worker_start(&b->worker, &plan, err) < 0)
         return -1;
     const struct job_report started = {.step = JOB_WORKER_STARTED};
-    if (job_send(b->report, &started, &b->worker.pidfd, 1, err) < 0)
+    const int fds[JOB_WORKER_FDS] = {
+        [JOB_WORKER_PIDFD] = b->worker.pidfd,
+        [JOB_WORKER_TCP] = b->sockets.tcp,
+        [JOB_WORKER_UDP] = b->sockets.udp,
+        [JOB_WORKER_CAPTURE] = b->capture_fd,
+    };
+    if (job_send(b->report, &started, fds, JOB_WORKER_FDS, err) < 0)
         return -1;
     return worker_go(&b->worker, err);
 }

@@ -21,6 +21,7 @@ struct recipe {
     int policy_fd;
     int roots_fd;
     int events_fd;
+    int ca_fd;
     int control_fd; // guest's end
 };
 

@@ -6,9 +6,12 @@
 //   ABSENT ◀─job over─ CLEANING ◀──────────────── init, worker and job reaped ────┘
 //
 // Every transition is driven by an event of the loop: a request, a report or the exit of a job, the
-// exit of init or worker. Nothing here blocks: killing is one system call, everything slow is a
-// job. An event may be stale, its entry meanwhile freed or taken anew: handlers ask the kernel
-// (waitid(2), receive without blocking) and believe only that.
+// exit of init or worker. A worker that dies is replaced (restart_worker), RESTARTS_MAX times in
+// RESTARTS_MS; what the next one needs is kept: its policy and its authority's key, in sealed
+// memory that the launcher never maps, its listeners and the capture. Between the two, connections
+// wait in the listener, and there is no other way out. Nothing here blocks: killing is one system
+// call, everything slow is a job. An event may be stale, its entry meanwhile freed or taken anew:
+// handlers ask the kernel (waitid(2), receive without blocking) and believe only that.
 #include "launcher/supervisor.h"
 
 #include "base/cleanup.h"
@@ -19,13 +22,16 @@
 #include "launcher/job.h"
 #include "launcher/recipe.h"
 #include "launcher/teardown.h"
+#include "launcher/worker.h"
 #include "wire/control.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -33,6 +39,10 @@
 enum {
     // A build that hangs in the kernel must not hold its id and its slot for ever.
     BUILD_TIMEOUT_MS = 60 * 1000,
+    // Who finds a way to crash the worker must not try at the launcher's cost for ever.
+    RESTARTS_MAX = 5,
+    RESTARTS_MS = 60 * 1000,
+    RESTART_PAUSE_MS = 50, // doubled with each
 };
 
 struct sandbox {
@@ -47,6 +57,12 @@ struct sandbox {
     int control_fd;      // to its init
     int init_pidfd;      // -1: none, or reaped
     int worker_pidfd;
+    struct {
+        int policy, roots, ca, tcp, udp, capture;
+    } keep;                // for the next worker; -1: not there
+    unsigned restarts;     // since restarts_ms
+    int64_t restarts_ms;   // 0: none yet
+    int64_t restart_at_ms; // 0: the worker lives, or is being started
     int loop;
     struct job job; // building or cleaning
     uint64_t cpu_usec;
@@ -120,6 +136,7 @@ take_entry(struct supervisor *s, const char *id)
                               .control_fd = -1,
                               .init_pidfd = -1,
                               .worker_pidfd = -1,
+                              .keep = {-1, -1, -1, -1, -1, -1},
                               .loop = -1,
                               .job = {.pidfd = -1, .sock = -1}};
         memcpy(b->id, id, sizeof b->id);
@@ -175,6 +192,27 @@ start_job(struct supervisor *s, struct sandbox *b, void (*run)(int, void *), voi
     return 0;
 }
 
+static void
+forget_worker(struct sandbox *b)
+{
+    int *const kept[] = {&b->keep.policy, &b->keep.roots, &b->keep.ca,
+                         &b->keep.tcp,    &b->keep.udp,   &b->keep.capture};
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+        close_fd(kept[i]);
+    b->restart_at_ms = 0;
+}
+
+static int
+keep_worker(struct sandbox *b, const int *fds, struct error *err)
+{
+    b->keep.policy = fcntl(fds[LAUNCH_FD_POLICY], F_DUPFD_CLOEXEC, 0);
+    b->keep.roots = fcntl(fds[LAUNCH_FD_ROOTS], F_DUPFD_CLOEXEC, 0);
+    b->keep.ca = memfd_create("casemate-ca", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (b->keep.policy < 0 || b->keep.roots < 0 || b->keep.ca < 0)
+        return error_set_errno(err, errno, "keep what the next worker needs");
+    return 0;
+}
+
 static int
 start_build(struct supervisor *s, struct sandbox *b, const struct launch_message *m, const int *fds,
             struct error *err)
@@ -196,8 +234,9 @@ start_build(struct supervisor *s, struct sandbox *b, const struct launch_message
     if (disk_check_space(&s->shop->disks, err) < 0)
         return -1;
     b->ids_fd = ids_reserve(s->shop->ids_fd, &s->ids_hint, &r.first_id, err);
-    if (b->ids_fd < 0)
+    if (b->ids_fd < 0 || keep_worker(b, fds, err) < 0)
         return -1;
+    r.ca_fd = b->keep.ca;
     int pair[2];
     int n = fd_socketpair(SOCK_SEQPACKET, pair);
     if (n < 0)
@@ -220,6 +259,7 @@ release(struct supervisor *s, struct sandbox *b)
     close_fd(&b->init_pidfd);
     close_fd(&b->worker_pidfd);
     close_fd(&b->ids_fd);
+    forget_worker(b);
     b->state = SANDBOX_ABSENT;
     s->count--;
 }
@@ -268,6 +308,7 @@ begin_killing(struct supervisor *s, struct sandbox *b, enum launch_reason reason
         watch(s, b, b->worker_pidfd, SOURCE_WORKER);
     }
     set_state(b, SANDBOX_KILLING);
+    forget_worker(b);
     if (b->job.pidfd >= 0)
         (void)pidfd_send_signal(b->job.pidfd, SIGKILL, NULL, 0);
     if (b->init_pidfd >= 0)
@@ -335,6 +376,23 @@ handle_built(struct supervisor *s, struct sandbox *b, const int *fds, size_t fd_
     return answer(s, &m, fds, fd_count, err);
 }
 
+static void
+take_worker(struct supervisor *s, struct sandbox *b, int *fds, size_t fd_count)
+{
+    if (fd_count > 0)
+        b->worker_pidfd = TAKE_FD(fds[JOB_WORKER_PIDFD]);
+    if (fd_count == JOB_WORKER_FDS && b->state == SANDBOX_BUILDING) {
+        b->keep.tcp = TAKE_FD(fds[JOB_WORKER_TCP]);
+        b->keep.udp = TAKE_FD(fds[JOB_WORKER_UDP]);
+        b->keep.capture = TAKE_FD(fds[JOB_WORKER_CAPTURE]);
+    }
+    if (b->state == SANDBOX_BUILDING)
+        return; // watched once it runs
+    watch(s, b, b->worker_pidfd, SOURCE_WORKER);
+    if (b->state == SANDBOX_KILLING)
+        (void)pidfd_send_signal(b->worker_pidfd, SIGKILL, NULL, 0);
+}
+
 static int
 handle_report(struct supervisor *s, struct sandbox *b, const struct job_report *report, int *fds,
               size_t fd_count, struct error *err)
@@ -345,8 +403,7 @@ handle_report(struct supervisor *s, struct sandbox *b, const struct job_report *
             b->init_pidfd = TAKE_FD(fds[0]);
         break;
     case JOB_WORKER_STARTED:
-        if (fd_count == 1)
-            b->worker_pidfd = TAKE_FD(fds[0]);
+        take_worker(s, b, fds, fd_count);
         break;
     case JOB_DISK_ATTACHED:
         b->loop = report->loop;
@@ -449,6 +506,68 @@ reap(int *pidfd)
     return true;
 }
 
+// Another one is started, now or a little later; too many times, and the sandbox ends.
+static int
+worker_lost(struct supervisor *s, struct sandbox *b, struct error *err)
+{
+    int64_t now = clock_monotonic_ms();
+    if (b->restarts_ms == 0 || now - b->restarts_ms > RESTARTS_MS) {
+        b->restarts_ms = now;
+        b->restarts = 0;
+    }
+    log_warn("worker died", "sandbox", b->id, "error",
+             b->error.msg[0] != '\0' ? b->error.msg : NULL);
+    b->error = (struct error){0};
+    if (b->restarts == RESTARTS_MAX)
+        return begin_killing(s, b, LAUNCH_REASON_WORKER_DIED, err);
+    b->restart_at_ms = now + (b->restarts > 0 ? RESTART_PAUSE_MS << b->restarts : 0);
+    b->restarts++;
+    return 0;
+}
+
+static int
+restart_worker(struct supervisor *s, struct sandbox *b, struct error *err)
+{
+    int pair[2];
+    int n = fd_socketpair(SOCK_SEQPACKET, pair);
+    if (n < 0)
+        return error_set_errno(err, -n, "make an event socket");
+    cleanup_fd int ours = pair[0];
+    cleanup_fd int theirs = pair[1];
+    struct worker_plan plan = {
+        .shop = s->shop,
+        .launcher = getpid(),
+        .policy_fd = b->keep.policy,
+        .roots_fd = b->keep.roots,
+        .events_fd = theirs,
+        .capture_fd = b->keep.capture,
+        .ca_fd = b->keep.ca,
+        .sockets = {.tcp = b->keep.tcp, .udp = b->keep.udp},
+    };
+    struct launch_message m = {.type = LAUNCH_WORKER};
+    memcpy(m.id, b->id, sizeof m.id);
+    int keep[WORKER_FDS_MAX];
+    size_t keep_count = worker_keep_fds(&plan, keep);
+    if (answer(s, &m, &ours, 1, err) < 0)
+        return -1;
+    return start_job(s, b, worker_restart, &plan, keep, keep_count, err);
+}
+
+static void
+restart_if_due(struct supervisor *s, struct sandbox *b, int64_t now)
+{
+    struct error err = {0};
+    // The job that started the last one may not have been reaped.
+    if (b->state != SANDBOX_RUNNING || b->restart_at_ms == 0 || b->restart_at_ms > now ||
+        b->job.pidfd >= 0)
+        return;
+    b->restart_at_ms = 0;
+    if (restart_worker(s, b, &err) == 0)
+        return;
+    log_error("cannot start a worker", "sandbox", b->id, "error", err.msg);
+    (void)begin_killing(s, b, LAUNCH_REASON_WORKER_DIED, &err);
+}
+
 static int
 handle_job_exit(struct supervisor *s, struct sandbox *b, struct error *err)
 {
@@ -461,6 +580,8 @@ handle_job_exit(struct supervisor *s, struct sandbox *b, struct error *err)
         return handle_gone(s, b, err);
     if (b->state == SANDBOX_KILLING)
         return finish_killing(s, b, err);
+    if (b->state == SANDBOX_RUNNING && b->worker_pidfd < 0 && b->restart_at_ms == 0)
+        return worker_lost(s, b, err); // starting it failed
     if (b->state != SANDBOX_BUILDING)
         return 0;
     if (b->error.code == ERR_NONE)
@@ -474,6 +595,8 @@ handle_death(struct supervisor *s, struct sandbox *b, int *pidfd, enum launch_re
 {
     if (!reap(pidfd))
         return 0;
+    if (b->state == SANDBOX_RUNNING && reason == LAUNCH_REASON_WORKER_DIED)
+        return worker_lost(s, b, err);
     if (b->state == SANDBOX_RUNNING)
         return begin_killing(s, b, reason, err);
     return b->state == SANDBOX_KILLING ? finish_killing(s, b, err) : 0;
@@ -508,6 +631,10 @@ supervisor_timeout_ms(const struct supervisor *s)
         const struct sandbox *b = &s->sandboxes[i];
         if (b->state == SANDBOX_BUILDING && (first < 0 || b->deadline_ms < first))
             first = b->deadline_ms;
+        // One whose last job still runs waits for that, not for the clock.
+        if (b->state == SANDBOX_RUNNING && b->restart_at_ms > 0 && b->job.pidfd < 0 &&
+            (first < 0 || b->restart_at_ms < first))
+            first = b->restart_at_ms;
     }
     if (first < 0)
         return -1;
@@ -521,6 +648,7 @@ supervisor_tick(struct supervisor *s)
     int64_t now = clock_monotonic_ms();
     for (size_t i = 0; i < SUPERVISOR_SANDBOXES_MAX; i++) {
         struct sandbox *b = &s->sandboxes[i];
+        restart_if_due(s, b, now);
         if (b->state != SANDBOX_BUILDING || b->deadline_ms > now)
             continue;
         (void)error_set(&b->error, ERR_UNAVAILABLE, "making it took longer than %d s",

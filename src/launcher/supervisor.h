@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 enum {
-    // Each costs the launcher six descriptors and a page of memory.
+    // Each costs the launcher twelve descriptors and a page of memory.
     SUPERVISOR_SANDBOXES_MAX = 1024,
 };
 
@@ -35,7 +35,7 @@ int supervisor_request(struct supervisor *s, const struct launch_message *m, int
 // An event with a data word below SUPERVISOR_WORDS. -1: casemated is gone.
 #define SUPERVISOR_WORDS ((uint64_t)SUPERVISOR_SANDBOXES_MAX * SOURCE_MAX)
 int supervisor_event(struct supervisor *s, uint64_t word, struct error *err);
-// Milliseconds until the next deadline of a build, or -1; and what to do then.
+// Milliseconds until the next deadline of a build or start of a worker, or -1; and what to do then.
 int supervisor_timeout_ms(const struct supervisor *s);
 void supervisor_tick(struct supervisor *s);
 

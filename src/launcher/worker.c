@@ -4,14 +4,17 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "launcher/caps.h"
+#include "launcher/job.h"
 #include "launcher/syscalls.h"
 #include "wire/control.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,7 +23,7 @@
 enum {
     FDS_ABOVE = 64,
     WORKER_NOFILE = 2048, // stops one sandbox's connections from eating the host's descriptors
-    WORKER_FDS = CONTROL_WORKER_CAPTURE + 1 - CONTROL_WORKER_POLICY,
+    WORKER_FDS = CONTROL_WORKER_CA + 1 - CONTROL_WORKER_POLICY,
 };
 
 static int
@@ -61,7 +64,8 @@ static int
 place_descriptors(const struct worker_plan *plan, int *exec_fd, int *sync, struct error *err)
 {
     const int from[WORKER_FDS] = {plan->policy_fd,   plan->roots_fd,  plan->sockets.tcp,
-                                  plan->sockets.udp, plan->events_fd, plan->capture_fd};
+                                  plan->sockets.udp, plan->events_fd, plan->capture_fd,
+                                  plan->ca_fd};
     int high[WORKER_FDS];
     for (size_t i = 0; i < WORKER_FDS; i++) {
         high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, FDS_ABOVE);
@@ -78,7 +82,7 @@ place_descriptors(const struct worker_plan *plan, int *exec_fd, int *sync, struc
         if (dup2(high[i], CONTROL_WORKER_POLICY + i) < 0)
             return error_set_errno(err, errno, "place descriptors");
     }
-    if (close_range(CONTROL_WORKER_CAPTURE + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
+    if (close_range(CONTROL_WORKER_CA + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
         return error_set_errno(err, errno, "place descriptors");
     *exec_fd = exec;
     *sync = high_sync;
@@ -151,4 +155,38 @@ worker_await_exec(const struct worker_child *w, struct error *err)
     if (err != NULL)
         *err = report;
     return error_wrap(err, "worker");
+}
+
+size_t
+worker_keep_fds(const struct worker_plan *plan, int out[WORKER_FDS_MAX])
+{
+    const int fds[] = {plan->shop->worker_fd, plan->policy_fd, plan->roots_fd,   plan->sockets.tcp,
+                       plan->sockets.udp,     plan->events_fd, plan->capture_fd, plan->ca_fd};
+    static_assert(ARRAY_SIZE(fds) == WORKER_FDS_MAX, "room for all");
+    memcpy(out, fds, sizeof fds);
+    return ARRAY_SIZE(fds);
+}
+
+static int
+restart(int report, const struct worker_plan *plan, struct error *err)
+{
+    struct worker_child child;
+    if (worker_start(&child, plan, err) < 0)
+        return -1;
+    const struct job_report started = {.step = JOB_WORKER_STARTED};
+    if (job_send(report, &started, &child.pidfd, 1, err) < 0 || worker_go(&child, err) < 0 ||
+        worker_await_exec(&child, err) < 0)
+        return -1;
+    const struct job_report done = {.step = JOB_DONE};
+    return job_send(report, &done, NULL, 0, err);
+}
+
+void
+worker_restart(int report, void *plan)
+{
+    struct error err = {0};
+    if (restart(report, plan, &err) == 0)
+        return;
+    const struct job_report failed = {.step = JOB_FAILED, .error = err};
+    (void)job_send(report, &failed, NULL, 0, NULL);
 }

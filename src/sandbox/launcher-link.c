@@ -37,6 +37,18 @@ take_created(struct sandbox *s, const struct launch_message *message, int *fds, 
 }
 
 static void
+take_worker(struct sandbox *s, int *fds, size_t fd_count)
+{
+    struct error err;
+    if (fd_count != 1 || (s->state != SANDBOX_CREATING && s->state != SANDBOX_RUNNING))
+        return;
+    audit_log_unfollow(s);
+    audit_log_note(s, "worker_restarted", "the egress worker died");
+    if (audit_log_follow(s, TAKE_FD(fds[0]), &err) < 0)
+        sandbox_fault(s, err.msg);
+}
+
+static void
 take_ended(struct sandbox *s, const struct launch_message *message)
 {
     struct error err;
@@ -70,6 +82,9 @@ take_message(struct manager *m, const struct launch_message *message, int *fds, 
     switch ((unsigned)message->type) {
     case LAUNCH_CREATED:
         take_created(s, message, fds, fd_count);
+        break;
+    case LAUNCH_WORKER:
+        take_worker(s, fds, fd_count);
         break;
     case LAUNCH_FAILED:
         sandbox_gone(s, &message->error);

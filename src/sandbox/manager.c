@@ -77,10 +77,10 @@ tell_creator(struct sandbox *s, struct sandbox *made, const struct error *err)
     tell(s->created_user, made, err);
 }
 
-static void
-stopped_all(struct manager *m)
+void
+manager_check_stopped(struct manager *m)
 {
-    if (m->running == 0 && m->on_stopped != NULL) {
+    if (m->running == 0 && m->on_stopped != NULL && !audit_log_busy(m)) {
         void (*tell)(void *) = m->on_stopped;
         m->on_stopped = NULL;
         tell(m->stopped_user);
@@ -96,12 +96,12 @@ sandbox_gone(struct sandbox *s, const struct error *err)
     usage_sample(s);
     usage_close(s);
     guest_close(s);
-    audit_log_unfollow(s);
     s->launched = false;
     if (s->end == SANDBOX_END_NONE)
         s->end = SANDBOX_END_FAULT;
     s->stopped_ms = clock_wall_ms();
     sandbox_set_state(s, SANDBOX_STOPPED);
+    audit_log_unfollow(s);
     m->running--;
     m->stopped++;
     char cpu[32];
@@ -111,7 +111,7 @@ sandbox_gone(struct sandbox *s, const struct error *err)
     log_info("sandbox ended", "sandbox", s->id, "reason", end_names[s->end], "cpu_seconds", cpu,
              "memory_gib_seconds", memory);
     tell_creator(s, NULL, err);
-    stopped_all(m);
+    manager_check_stopped(m);
 }
 
 void
@@ -152,6 +152,7 @@ on_tick(uv_timer_t *timer)
     struct manager *m = timer->data;
     int64_t wall = clock_wall_ms();
     int64_t monotonic = clock_monotonic_ms();
+    audit_log_retry(m);
     for (struct sandbox *s = m->first, *next; s != NULL; s = next) {
         next = s->next;
         if (s->state == SANDBOX_STOPPED)
@@ -208,7 +209,6 @@ manager_new(uv_loop_t *loop, const struct manager_options *options, struct manag
     m->options = *options;
     m->launcher = options->launcher_socket;
     m->roots_fd = -1;
-    m->audit_fd = -1;
     (void)snprintf(m->region, sizeof m->region, "%s", options->region);
     // A client may talk to several servers: begin anywhere in the lower half of what JSON can hold.
     ident_random_bytes(&m->next_wire_id, sizeof m->next_wire_id);
@@ -235,7 +235,7 @@ manager_stop(struct manager *m, void (*done)(void *user), void *user)
         next = s->next;
         sandbox_end(s, SANDBOX_END_SHUTDOWN);
     }
-    stopped_all(m);
+    manager_check_stopped(m);
 }
 
 static void
@@ -271,8 +271,7 @@ manager_free(struct manager *m)
     buf_done(&m->trust);
     if (m->roots_fd >= 0)
         (void)close(m->roots_fd);
-    if (m->audit_fd >= 0)
-        (void)close(m->audit_fd);
+    audit_log_close(m);
     if (m->launcher >= 0)
         (void)close(m->launcher);
     close_handles(m);

@@ -21,6 +21,8 @@ enum {
     MANAGER_TICK_MS = 1000,
 };
 
+struct audit_log;
+
 struct manager {
     uv_loop_t *loop;
     struct manager_options options;
@@ -35,7 +37,7 @@ struct manager {
     bool launcher_ready;
     uv_poll_t launcher_poll;
     uv_timer_t tick;
-    int audit_fd;
+    struct audit_log *audit;
     unsigned handles; // libuv handles of the manager still open while it closes
     void (*on_stopped)(void *user);
     void *stopped_user;
@@ -57,7 +59,7 @@ struct sandbox {
     void *created_user;
 
     struct buf env; // FRAME_ENV frames, until they are sent
-    struct buf ca;  // PEM of the egress CA, until it is sent
+    struct buf ca;  // PEM of the egress CA
     bool launched;  // the launcher holds something of it
     bool destroy_sent;
     struct stream *guest;
@@ -70,6 +72,7 @@ struct sandbox {
     size_t channel_count;
     uint32_t next_channel;
 
+    bool worker_ready;
     int events;
     uv_poll_t *events_poll;
 
@@ -89,6 +92,8 @@ void sandbox_fault(struct sandbox *s, const char *what);
 void sandbox_maybe_running(struct sandbox *s);
 // Nothing of it is left; err is the reason where creating it failed.
 void sandbox_gone(struct sandbox *s, const struct error *err);
+// Tells who waits for manager_stop once nothing is left to wait for.
+void manager_check_stopped(struct manager *m);
 
 // launcher-link.c
 int launcher_link_start(struct manager *m, struct error *err);
@@ -111,9 +116,14 @@ struct channel *channel_by_number(const struct sandbox *s, uint32_t number);
 
 // audit-log.c
 int audit_log_open(struct manager *m, struct error *err);
+void audit_log_close(struct manager *m);      // what waits is written, in the loop if need be
+bool audit_log_busy(const struct manager *m); // a write is under way
+void audit_log_retry(struct manager *m);      // after a failed write
 int audit_log_follow(struct sandbox *s, int events_fd, struct error *err);
 void audit_log_unfollow(struct sandbox *s);
-void audit_log_resume(struct sandbox *s); // after a failed write: try again
+void audit_log_resume(struct sandbox *s); // reads on where there was no room
+// An event of casemated's own about the sandbox; plain text without quotes.
+void audit_log_note(struct sandbox *s, const char *event, const char *reason);
 
 // usage.c
 void usage_sample(struct sandbox *s);

@@ -33,5 +33,6 @@ enum control_worker_fd {
     CONTROL_WORKER_TCP = 5,    // listening socket in the sandbox's network namespace, v6 dual-stack
     CONTROL_WORKER_UDP = 6,    // bound datagram socket there, v6 dual-stack, packet info on
     CONTROL_WORKER_EVENTS = 7, // wire/events.h
-    CONTROL_WORKER_CAPTURE = 8, // the sk_lookup link: closed with the worker, capture ends with it
+    CONTROL_WORKER_CAPTURE = 8, // the sk_lookup link
+    CONTROL_WORKER_CA = 9, // memfd: empty for the first worker, which seals its authority in it
 };

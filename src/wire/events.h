@@ -8,11 +8,14 @@ enum {
     EVENT_MAX = 16384,      // type and payload
     EVENT_CA_MAX = 8192,    // PEM of the sandbox's egress CA
     EVENT_AUDIT_MAX = 4096, // one audit event
+    EVENT_LINES_MAX = 128,  // audit events in one datagram: bounds what casemated adds to them
 };
 
 enum event_type {
     EVENT_NONE,
     EVENT_READY, // payload: PEM of the CA certificate; the listeners are served from now on
-    EVENT_AUDIT, // payload: one JSON object, members in no order, without the sandbox's id
+    // Payload: JSON objects, a newline between each two, members in no order, without the sandbox's
+    // id.
+    EVENT_AUDIT,
     EVENT_TYPE_MAX
 };

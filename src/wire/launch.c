@@ -9,7 +9,7 @@
 static const char *const type_names[] = {
     [LAUNCH_NONE] = "none",       [LAUNCH_READY] = "ready",     [LAUNCH_CREATE] = "create",
     [LAUNCH_CHANNEL] = "channel", [LAUNCH_DESTROY] = "destroy", [LAUNCH_CREATED] = "created",
-    [LAUNCH_FAILED] = "failed",   [LAUNCH_ENDED] = "ended",
+    [LAUNCH_FAILED] = "failed",   [LAUNCH_ENDED] = "ended",     [LAUNCH_WORKER] = "worker",
 };
 static_assert(sizeof type_names / sizeof *type_names == LAUNCH_TYPE_MAX, "a name for each type");
 

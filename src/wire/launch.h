@@ -33,6 +33,9 @@ enum launch_type {
     LAUNCH_CREATED, // id; fds: enum launch_usage_fd
     LAUNCH_FAILED,  // id, error: nothing of it is left
     LAUNCH_ENDED,   // id, reason, cpu_usec, detail: nothing of it is left
+    // id; fd 0: casemated's end of the event socket of a new worker, for the last one died. Until
+    // it is ready the sandbox's connections wait; there is no way around it.
+    LAUNCH_WORKER,
     LAUNCH_TYPE_MAX
 };
 

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases 79 and 81: when the worker dies, and where a value may have been left."""
+"""Cases 79 and 81: when the worker dies, and where a value may have been left.
+
+Case 86, an upgrade with live connections, is not here: a worker holds the TLS state of its connections,
+which another process cannot take over, so an upgrade of the programs is a restart of the service, and
+ends its sandboxes. What a new worker takes over from one that died, case 79 shows."""
 
 import base64
 import json
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 from egress_bench import ALLOWED, S1, S2, SECRETS, Box, forms_of
@@ -28,8 +33,71 @@ def test_case_79_without_its_worker_there_is_no_network(lab):
             wait_until(lambda: lab.good.connections, timeout=1.5)
     finally:
         os.kill(lab.instance.launcher(), signal.SIGCONT)
-    box.sandbox.wait_closed()
+    box.close()
     assert not list(lab.instance.state.rglob("core*"))
+
+
+def worker_of(lab, before: set[int]) -> int:
+    """The worker that was not there before, once it is."""
+    return wait_until(lambda: next(iter(set(lab.instance.workers()) - before), None))
+
+
+def test_case_79_another_worker_takes_its_place(lab):
+    before = set(lab.instance.workers())
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS)
+    worker = worker_of(lab, before)
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/before", "-H", f"Authorization: Bearer {p1}")
+    # A program that has read its trust store, holds a connection, and later makes another.
+    client = box.sandbox.spawn("python3", "-c", """if True:
+        import os, sys, ssl, http.client, time
+        trust = ssl.create_default_context()
+        def get(c):
+            c.request("GET", "/held", headers={"x": os.environ["S1"]})
+            return c.getresponse().read()
+        held = http.client.HTTPSConnection("api.test", context=trust, timeout=5)
+        get(held)
+        print("held", flush=True)
+        try:
+            while True:
+                get(held)
+                time.sleep(0.02)
+        except (OSError, http.client.HTTPException):
+            print("cut", flush=True)
+        get(http.client.HTTPSConnection("api.test", context=trust, timeout=5))
+        print("again", flush=True)
+        """)
+    def shown() -> bytes:
+        stream = box.sandbox.streams.get(client["stdoutStreamId"])
+        return bytes(stream.data) if stream else b""
+    wait_until(lambda: b"held" in shown())
+    os.kill(worker, signal.SIGKILL)
+    began = time.monotonic()
+    assert box.ok("https://api.test/after", "-H", f"Authorization: Bearer {p1}")
+    assert time.monotonic() - began < 2
+    wait_until(lambda: b"again" in shown())
+    assert b"cut" in shown()
+    after = [r for r in lab.good.requests if r.target == "/after"]
+    assert [r.header("authorization") for r in after] == [f"Bearer {S1}"]
+    assert worker_of(lab, before) != worker
+    lab.instance.audit.wait(ev="worker_restarted", sandbox=box.id)
+    lab.instance.audit.wait(ev="request", sandbox=box.id, path="/after")
+    assert box.curl("-f", "https://evil.test/").code != 0
+    assert not box.sandbox.closed
+    box.close()
+
+
+def test_case_79_a_worker_that_keeps_dying_ends_its_sandbox(lab):
+    before = set(lab.instance.workers())
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS)
+    for _ in range(6):
+        worker = wait_until(lambda: next(iter(set(lab.instance.workers()) - before), None))
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not alive(worker))
+    box.sandbox.wait_closed()
+    wait_until(lambda: lab.instance.listed(box.id)["status"] == "stopped")
+    assert "worker-died" in lab.instance.log_file.read_text()
+    assert set(lab.instance.workers()) <= before
 
 
 def test_case_79_a_worker_leaves_no_core_and_is_not_readable(lab, box):
@@ -83,6 +151,7 @@ def memory_holds(pid: int, needles: list[bytes]) -> bytes | None:
 
 
 def test_the_value_is_not_in_the_daemon_s_or_the_launcher_s_memory(lab):
+    before = set(lab.instance.workers())
     value = "sk-memory-search-" + os.urandom(20).hex()
     box = Box(lab, allow_net=["api.test"], secrets={"K": {"hosts": ["api.test"], "value": value}})
     try:
@@ -95,8 +164,15 @@ def test_the_value_is_not_in_the_daemon_s_or_the_launcher_s_memory(lab):
         at = config.index(value.encode())
         middle = encoded[(at + 2) // 3 * 4:(at + len(value)) // 3 * 4]
         needles = [value.encode(), middle, value[:24].encode()]
-        for name, pid in (("casemated", lab.instance.pid), ("launcher", lab.instance.launcher())):
-            assert memory_holds(pid, needles) is None, f"the value is in the memory of {name}"
-        assert memory_holds(lab.instance.workers()[-1], needles) is not None, "the search works"
+        def search(worker: int) -> None:
+            for name, pid in (("casemated", lab.instance.pid), ("launcher", lab.instance.launcher())):
+                assert memory_holds(pid, needles) is None, f"the value is in the memory of {name}"
+            assert memory_holds(worker, needles) is not None, "the search works"
+        first = worker_of(lab, before)
+        search(first)
+        os.kill(first, signal.SIGKILL)
+        box.ok("https://api.test/memory", "-H", f"x-key: {placeholder}")
+        assert lab.good.last().header("x-key") == value
+        search(worker_of(lab, before | {first}))
     finally:
         box.close()

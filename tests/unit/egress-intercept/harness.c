@@ -55,8 +55,19 @@ static size_t target_count;
 // --- what the harness stands in for ---
 
 static const char *const event_names[] = {
-    "conn_allow", "conn_deny", "dns_deny", "passthrough",        "intercept", "request",
-    "swap",       "redact",    "misuse",   "upstream_tls_error", "limit",
+    [AUDIT_CONN_ALLOW] = "conn_allow",
+    [AUDIT_CONN_DENY] = "conn_deny",
+    [AUDIT_DNS_DENY] = "dns_deny",
+    [AUDIT_PASSTHROUGH] = "passthrough",
+    [AUDIT_INTERCEPT] = "intercept",
+    [AUDIT_REQUEST] = "request",
+    [AUDIT_SWAP] = "swap",
+    [AUDIT_REDACT] = "redact",
+    [AUDIT_MISUSE] = "misuse",
+    [AUDIT_PLACEHOLDER_SEEN] = "placeholder_seen",
+    [AUDIT_UPSTREAM_TLS_ERROR] = "upstream_tls_error",
+    [AUDIT_POLICY] = "policy",
+    [AUDIT_LIMIT] = "limit",
 };
 
 int

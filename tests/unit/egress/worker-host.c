@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -128,8 +129,13 @@ start_worker(struct host *h, char *worker)
         (void)close(h->capture);
         return pid;
     }
-    const int from[] = {h->policy_fd,   h->roots_fd,  h->sockets.tcp,
-                        h->sockets.udp, h->events[1], h->capture};
+    const int from[] = {h->policy_fd,
+                        h->roots_fd,
+                        h->sockets.tcp,
+                        h->sockets.udp,
+                        h->events[1],
+                        h->capture,
+                        memfd_create("ca", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     int high[ARRAY_SIZE(from)];
     for (size_t i = 0; i < ARRAY_SIZE(from); i++)
         high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HIGH);

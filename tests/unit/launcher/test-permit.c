@@ -43,6 +43,7 @@ test_states(void **state)
         {LAUNCH_CREATED, 2, {false}},
         {LAUNCH_FAILED, 0, {false}},
         {LAUNCH_ENDED, 0, {false}},
+        {LAUNCH_WORKER, 1, {false}},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct launch_message m = message(rows[i].type);

@@ -784,6 +784,59 @@ a_flood_of_frames_comes_in_turns(void **state)
     close_client(&c);
 }
 
+// What stands in the audit file, once its writer, on a thread, has come to it.
+static void
+audit_text(struct bench *b, char *text, size_t size)
+{
+    cleanup_fd int fd = open(b->audit, O_RDONLY | O_CLOEXEC);
+    ssize_t n = 0;
+    for (int i = 0; i < 200 && n <= 0; i++) {
+        turn(b);
+        n = pread(fd, text, size - 1, 0);
+        (void)usleep(5000);
+    }
+    assert_true(n > 0);
+    text[n] = '\0';
+}
+
+// Several events in one datagram: each is judged alone, and one that is none ends the sandbox.
+static void
+events_come_in_lines(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    char text[512] = {0};
+    const char two[] = "\x02{\"ev\":\"swap\"}\n{\"ev\":\"request\"}";
+    assert_int_equal(fd_send_msg(g->events, two, sizeof two - 1, NULL, 0), 0);
+    audit_text(b, text, sizeof text);
+    char wanted[256];
+    (void)snprintf(wanted, sizeof wanted,
+                   "{\"ev\":\"swap\",\"sandbox\":\"%s\"}\n"
+                   "{\"ev\":\"request\",\"sandbox\":\"%s\"}\n",
+                   g->id, g->id);
+    assert_string_equal(text, wanted);
+    const char trailing[] = "\x02{\"ev\":\"swap\"}\n";
+    assert_int_equal(fd_send_msg(g->events, trailing, sizeof trailing - 1, NULL, 0), 0);
+    turn(b);
+    assert_int_equal(sandbox_end_reason(g->sandbox), SANDBOX_END_FAULT);
+}
+
+static void
+too_many_events_in_one_datagram_end_the_sandbox(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    char many[1 + (EVENT_LINES_MAX + 1) * 8] = "\x02";
+    size_t used = 1;
+    for (int i = 0; i <= EVENT_LINES_MAX; i++) {
+        memcpy(many + used, i > 0 ? "\n{\"a\":1}" : "{\"a\":1}", i > 0 ? 8 : 7);
+        used += i > 0 ? 8 : 7;
+    }
+    assert_int_equal(fd_send_msg(g->events, many, used, NULL, 0), 0);
+    turn(b);
+    assert_int_equal(sandbox_end_reason(g->sandbox), SANDBOX_END_FAULT);
+}
+
 // A worker that was taken over must not write events of another sandbox into the audit.
 static void
 an_event_is_of_its_own_sandbox(void **state)
@@ -793,9 +846,7 @@ an_event_is_of_its_own_sandbox(void **state)
     char text[512] = {0};
     const char forged[] = "\x02{\"verdict\":\"deny\",\"sandbox\":\"sbx_ord_forged\"}";
     assert_int_equal(fd_send_msg(g->events, forged, sizeof forged - 1, NULL, 0), 0);
-    turn(b);
-    cleanup_fd int fd = open(b->audit, O_RDONLY | O_CLOEXEC);
-    assert_true(read(fd, text, sizeof text - 1) > 0);
+    audit_text(b, text, sizeof text);
     json_t *event = json_loads(text, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(event, "sandbox")), g->id);
     json_decref(event);
@@ -827,6 +878,8 @@ main(void)
         TEST(a_guest_that_reads_again_is_not),
         TEST(an_empty_chunk_never_reaches_the_client),
         TEST(a_flood_of_frames_comes_in_turns),
+        TEST(events_come_in_lines),
+        TEST(too_many_events_in_one_datagram_end_the_sandbox),
         TEST(an_event_is_of_its_own_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit trail: what stands in it, and what happens when it cannot be written."""
+
+import json
+import subprocess
+import time
+
+import pytest
+from egress_bench import ALLOWED, S1, SECRETS, Box
+from harness.instance import Instance, wait_until
+
+DISK_BYTES = 96 * 1024
+
+
+def told(events: list[dict]) -> int:
+    """How many events these lines stand for."""
+    return sum(1 + int(e.get("suppressed", 0)) for e in events)
+
+
+def test_each_decision_is_told_with_its_names(lab, box):
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/told?not=this", "-H", f"x: {p1}")
+    box.curl("https://evil.test/")
+    box.ok("https://files.test/plain", "-k")
+    request = lab.instance.audit.wait(ev="request", path="/told")
+    swap = lab.instance.audit.wait(ev="swap", secret="S1", where="header")
+    assert request["conn"] == swap["conn"]
+    assert request["sandbox"] == box.id and request["method"] == "GET"
+    assert request["name"] == "api.test" and request["port"] == 443 and request["ip"]
+    assert lab.instance.audit.wait(ev="intercept", name="api.test")
+    assert lab.instance.audit.wait(ev="conn_deny", name="evil.test")["reason"]
+    passed = lab.instance.audit.wait(ev="passthrough", name="files.test")
+    assert int(passed["bytes_up"]) > 0 and int(passed["bytes_down"]) > 0
+    text = lab.instance.audit.file.read_text()
+    assert p1 not in text and S1 not in text and "not=this" not in text
+
+
+def test_a_flood_is_counted_to_the_last_one(lab, box):
+    p1 = box.placeholder("S1")
+    lab.forget()
+    many = 400
+    box.sandbox.check_sh(
+        "for i in $(seq 400); do echo url=https://api.test/flood; echo output=/dev/null; done >c; "
+        f"curl -sS -f -H 'x: {p1}' -K c")
+    wait_until(lambda: told(lab.instance.audit.events(ev="swap", secret="S1")) >= many)
+    assert told(lab.instance.audit.events(ev="swap", secret="S1")) == many
+    wait_until(lambda: told(lab.instance.audit.events(ev="request")) >= many)
+    assert told(lab.instance.audit.events(ev="request")) == many
+    assert len(lab.instance.audit.events(ev="request")) < many, "the flood was one"
+
+
+def casemate_audit(instance, *args: str) -> str:
+    return subprocess.run([instance.build / "casemate", "audit", "--state", instance.state, *args],
+                          check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+def test_the_command_shows_events_and_counts(lab):
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS)
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/one", "-H", f"x: {p1}")
+    box.ok("https://api.test/two", "-H", f"x: {p1}")
+    box.curl("https://two.test/", "-H", f"x: {box.placeholder('S3')}")
+    box.ok("https://api.test/body", "-d", f"x={p1}")
+    box.curl("https://files.test/", "-k")
+    lab.instance.audit.wait(ev="passthrough", sandbox=box.id)
+    shown = casemate_audit(lab.instance, "--sandbox", box.id, "--event", "swap").splitlines()
+    assert len(shown) == 2 and all("api.test:443" in line and "secret=S1" in line for line in shown)
+    lines = casemate_audit(lab.instance, "--sandbox", box.id, "--json").splitlines()
+    assert {json.loads(line)["sandbox"] for line in lines} == {box.id}
+    counts = [line.split() for line in casemate_audit(
+        lab.instance, "--sandbox", box.id, "--secrets").splitlines()[1:]]
+    assert [box.id, "S1", "2", "0", "1", "0"] in counts
+    assert [box.id, "S3", "0", "0", "0", "1"] in counts
+    box.close()
+
+
+def test_the_command_sends_no_control_bytes_to_a_terminal(lab, tmp_path):
+    hostile = {"ts": "t", "ev": "request", "sandbox": "s", "path": "/\x1b]0;x\x07\x9b2J\n"}
+    lines = [json.dumps(hostile, ensure_ascii=False), "not json", "x" * 100000, json.dumps(hostile)]
+    (tmp_path / "audit.jsonl").write_text("".join(line + "\n" for line in lines))
+    out = subprocess.run([lab.instance.build / "casemate", "audit", "--state", tmp_path], check=True,
+                         capture_output=True).stdout
+    assert out.count(b"\n") == 2
+    assert not any(b < 0x20 or b == 0x7f for b in out.replace(b"\n", b"")) and b"\x9b" not in out
+
+
+@pytest.fixture
+def small_disk(lab, authority, tmp_path):
+    """An instance whose audit file is alone on a small disk."""
+    disk, state = tmp_path / "disk", tmp_path / "state"
+    disk.mkdir()
+    state.mkdir()
+    state.chmod(0o711)
+    mounted = []
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", disk],
+                       check=True)
+        mounted.append(disk)
+        (disk / "audit").touch()
+        (state / "audit.jsonl").touch()
+        subprocess.run(["mount", "--bind", disk / "audit", state / "audit.jsonl"], check=True)
+        mounted.append(state / "audit.jsonl")
+        with Instance(state, f"--egress-ca={authority.cert}") as instance:
+            yield instance, disk
+    finally:
+        for place in reversed(mounted):
+            subprocess.run(["umount", place], check=True)
+
+
+class OtherLab:
+    def __init__(self, instance):
+        self.instance = instance
+
+
+def test_a_full_disk_stops_what_cannot_be_told(lab, small_disk):
+    instance, disk = small_disk
+    box = Box(OtherLab(instance), allow_net=ALLOWED, secrets=SECRETS)
+    p1 = box.placeholder("S1")
+    path = "x" * 3000
+    # More than the disk, the socket and the worker hold, below the rate at which it counts instead.
+    script = (f"for i in $(seq 300); do curl -sS -f -m 5 -o /dev/null -H 'x: {p1}' "
+              f"https://api.test/{path} || exit 9; sleep 0.01; done")
+    out = box.sh(script, timeout=100)
+    assert out.code == 9, "requests went on though nothing could be told of them"
+    assert instance.log_file.read_text().count("audit file takes no line") == 1
+    sent = len([r for r in lab.good.requests if r.target.endswith(path)])
+    assert 0 < sent < 300
+
+    # The service itself is alive, sandboxes run, and other sandboxes are made.
+    began = time.monotonic()
+    assert instance.listed(box.id)["status"] == "running"
+    assert box.sh("echo here").text == "here\n"
+    assert time.monotonic() - began < 2
+
+    subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
+    wait_until(lambda: box.curl("-f", "https://api.test/again", "-H", f"x: {p1}").code == 0)
+    lines = (disk / "audit").read_bytes().splitlines()
+    events = [json.loads(line) for line in lines]
+    swaps = told([e for e in events if e["ev"] == "swap"])
+    assert swaps >= sent + 1, "what happened is told, also what was told of while the disk was full"
+    assert "audit file takes lines again" in instance.log_file.read_text()
+    box.close()
