@@ -97,13 +97,18 @@ buf_append_fmt(struct buf *b, const char *fmt, ...)
 {
     va_list args;
     va_list again;
+    size_t there = b->data != NULL && buf_size(b) < b->cap ? b->capacity - b->tail : 0;
+    if (there > b->cap - buf_size(b))
+        there = b->cap - buf_size(b);
     va_start(args, fmt);
     va_copy(again, args);
-    int needed = vsnprintf(NULL, 0, fmt, args);
+    // Most often it fits where it belongs, and is formatted once.
+    int needed = vsnprintf(there > 0 ? (char *)b->data + b->tail : NULL, there, fmt, args);
     va_end(args);
     uint8_t *room = needed < 0 ? NULL : buf_reserve(b, (size_t)needed + 1);
     if (room != NULL) {
-        (void)vsnprintf((char *)room, (size_t)needed + 1, fmt, again);
+        if ((size_t)needed >= there)
+            (void)vsnprintf((char *)room, (size_t)needed + 1, fmt, again);
         buf_commit(b, (size_t)needed);
     }
     va_end(again);

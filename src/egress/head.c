@@ -119,24 +119,27 @@ head_check_request(const struct h1_head *head, const struct destination *to, str
 static bool
 is_hop_by_hop(struct h1_span name)
 {
-    static const char *const names[] = {
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
-        "content-length",
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (h1_span_is_nocase(name, names[i]))
-            return true;
+    switch (name.size) {
+    case sizeof "te" - 1:
+        return h1_span_is_nocase(name, "te");
+    case sizeof "upgrade" - 1:
+        return h1_span_is_nocase(name, "upgrade") || h1_span_is_nocase(name, "trailer");
+    case sizeof "connection" - 1:
+        return h1_span_is_nocase(name, "connection") || h1_span_is_nocase(name, "keep-alive");
+    case sizeof "content-length" - 1:
+        return h1_span_is_nocase(name, "content-length") ||
+               h1_span_is_nocase(name, "http2-settings");
+    case sizeof "proxy-connection" - 1:
+        return h1_span_is_nocase(name, "proxy-connection");
+    case sizeof "transfer-encoding" - 1:
+        return h1_span_is_nocase(name, "transfer-encoding");
+    case sizeof "proxy-authenticate" - 1:
+        return h1_span_is_nocase(name, "proxy-authenticate");
+    case sizeof "proxy-authorization" - 1:
+        return h1_span_is_nocase(name, "proxy-authorization");
+    default:
+        return false;
     }
-    return false;
 }
 
 static bool
@@ -145,7 +148,7 @@ is_nominated(const struct h1_head *head, struct h1_span name)
     char text[NAME_TEXT_MAX];
     // RFC 9110 7.6.1 lets a client nominate any field; without Host the request would be for
     // whatever the server takes for its default.
-    if (name.size >= sizeof text || h1_span_is_nocase(name, "host"))
+    if (!head->has_connection || name.size >= sizeof text || h1_span_is_nocase(name, "host"))
         return false;
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';

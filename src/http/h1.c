@@ -6,9 +6,6 @@
 
 #include "http/h1-internal.h"
 
-#include <string.h>
-#include <strings.h>
-
 enum {
     BLANK_LINES_MAX = 2,            // RFC 9112 2.2: some clients send one after a body
     CONTENT_LENGTH_DIGITS_MAX = 18, // fits 63 bits whatever the digits
@@ -89,20 +86,6 @@ span_all(struct h1_span s, uint8_t class)
         if ((h1_chars[(uint8_t)s.data[i]] & class) == 0)
             return false;
     return true;
-}
-
-bool
-h1_span_is(struct h1_span span, const char *text)
-{
-    size_t size = strlen(text);
-    return span.size == size && memcmp(span.data, text, size) == 0;
-}
-
-bool
-h1_span_is_nocase(struct h1_span span, const char *text)
-{
-    size_t size = strlen(text);
-    return span.size == size && strncasecmp(span.data, text, size) == 0;
 }
 
 static struct h1_span
@@ -300,8 +283,10 @@ h1_find(const struct h1_head *head, const char *name, size_t *ret_count)
 {
     const struct h1_field *first = NULL;
     size_t count = 0;
+    size_t size = strlen(name);
     for (size_t i = 0; i < head->field_count; i++) {
-        if (!h1_span_is_nocase(head->fields[i].name, name))
+        struct h1_span there = head->fields[i].name;
+        if (there.size != size || strncasecmp(there.data, name, size) != 0)
             continue;
         if (count++ == 0)
             first = &head->fields[i];
@@ -384,6 +369,11 @@ parse_framing(const struct parser *p, struct h1_head *h, bool *ret_coded)
 static void
 parse_connection(struct h1_head *h)
 {
+    h->upgrade = false;
+    h->keep_alive = h->minor_version == 1;
+    h->has_connection = h1_find(h, "connection", NULL) != NULL;
+    if (!h->has_connection)
+        return;
     bool closes = h1_list_has(h, "connection", "close");
     h->keep_alive =
         !closes && (h->minor_version == 1 || h1_list_has(h, "connection", "keep-alive"));

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 enum {
     H1_FIELDS_MAX = 100,     // field lines in a head or a trailer section
@@ -44,6 +46,7 @@ struct h1_head {
     enum h1_framing framing;
     uint64_t content_length; // with H1_BODY_LENGTH
     bool keep_alive;
+    bool has_connection;  // there is a Connection field
     bool expect_continue; // request with "Expect: 100-continue"
     bool upgrade;         // Connection names "upgrade" and there is an Upgrade field
 };
@@ -66,8 +69,22 @@ enum h1_status h1_parse_response(const uint8_t *data, size_t size, struct h1_spa
 // The first field so named (names compare without case), or NULL if absent; *ret_count (may be
 // NULL) tells how many there are: whoever acts on a value that must be single checks it.
 const struct h1_field *h1_find(const struct h1_head *head, const char *name, size_t *ret_count);
-bool h1_span_is(struct h1_span span, const char *text);        // byte for byte
-bool h1_span_is_nocase(struct h1_span span, const char *text); // ASCII case ignored
+
+// Inline, for the size of a literal is then known: most names differ in it.
+static inline bool
+h1_span_is(struct h1_span span, const char *text) // byte for byte
+{
+    size_t size = strlen(text);
+    return span.size == size && memcmp(span.data, text, size) == 0;
+}
+
+static inline bool
+h1_span_is_nocase(struct h1_span span, const char *text) // ASCII case ignored
+{
+    size_t size = strlen(text);
+    return span.size == size && strncasecmp(span.data, text, size) == 0;
+}
+
 bool h1_list_has(const struct h1_head *head, const char *name, const char *token); // #token lists
 
 // Takes a body apart. Feed bytes; each call yields at most one span of content.

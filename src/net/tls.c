@@ -9,8 +9,9 @@
 // lower stream waits in held. on_close comes when both the lower stream and our timer are closed,
 // never inside a call by the user.
 //
-// The timer has two uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds how
-// long an alert may take to leave.
+// The timer has three uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds
+// how long an alert may take to leave, and TLS_REST_MS after the last bytes it gives OpenSSL's
+// buffers back (34 KB), so that idle connections are small.
 #include "net/tls.h"
 
 #include "base/buf.h"
@@ -26,11 +27,16 @@ enum {
     TLS_BLOCK_SIZE = 64 * 1024, // four records at most in one on_data, or in one write below
     TLS_FLIGHT_SIZE = TLS_BLOCK_SIZE + 1024, // with what the records add
     TLS_HELD_MAX = 1024 * 1024, // stops a lower stream that ignores the pause from eating memory
-    TLS_LINGER_MS = 1000,       // stops a peer that does not read from keeping a failed stream
-    TLS_SECURITY_LEVEL = 2,     // no SHA-1 signatures, no RSA below 2048 bits
-    TLS_REPLIES_MAX = 1000,     // stops a peer that asks for new keys without end and reads none of
-                                // our answers; in earnest one key serves 2^24 records
+    TLS_REST_MS = 1000,
+    TLS_LINGER_MS = 1000,   // stops a peer that does not read from keeping a failed stream
+    TLS_SECURITY_LEVEL = 2, // no SHA-1 signatures, no RSA below 2048 bits
+    TLS_REPLIES_MAX = 1000, // stops a peer that asks for new keys without end and reads none of
+                            // our answers; in earnest one key serves 2^24 records
 };
+
+// In our order. 128 bits of key are as safe as 256 here, and a fifth cheaper.
+#define TLS_CIPHERSUITES                                                                           \
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_CLOSING };
 
@@ -51,6 +57,7 @@ struct tls {
     bool pumping;
     bool writing;     // OpenSSL was asked to; else it answers the peer by itself
     unsigned replies; // of the latter, after the handshake
+    bool active;      // bytes have passed since the timer was set
     bool reading;     // the user wants data
     bool full;        // the lower stream said so
     bool told_full;   // and the user knows
@@ -187,7 +194,12 @@ new_context(const SSL_METHOD *method)
     SSL_CTX_set_security_level(ctx, TLS_SECURITY_LEVEL);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+    // Not SSL_MODE_RELEASE_BUFFERS: it wipes and frees 16 KB after every record; see on_timer.
+    SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN);
+    if (SSL_CTX_set_ciphersuites(ctx, TLS_CIPHERSUITES) != 1) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
     SSL_CTX_set_max_early_data(ctx, 0);
     return ctx;
 }
@@ -297,6 +309,14 @@ drop_lower(struct tls *t)
 static void on_timer(uv_timer_t *timer);
 
 static void
+put_off_rest(struct tls *t)
+{
+    t->active = true;
+    if (t->state == TLS_OPEN && !uv_is_active((uv_handle_t *)&t->timer))
+        uv_timer_start(&t->timer, on_timer, TLS_REST_MS, 0);
+}
+
+static void
 fail(struct tls *t, const struct error *why)
 {
     if (t->state == TLS_CLOSING)
@@ -372,6 +392,13 @@ handshake(struct tls *t)
         fail_text(t, "connection ended in the TLS handshake");
 }
 
+// To ask OpenSSL in vain costs as much as a small record.
+static bool
+has_more(const struct tls *t)
+{
+    return t->span_size > 0 || buf_size(&t->held) > 0 || SSL_has_pending(t->ssl) == 1;
+}
+
 // One block of what has come and its consequence; false when there is nothing more to read now.
 static bool
 read_once(struct tls *t)
@@ -382,14 +409,14 @@ read_once(struct tls *t)
     ERR_clear_error();
     while ((rc = SSL_read_ex(t->ssl, scratch + size, sizeof scratch - size, &got)) == 1) {
         size += got;
-        if (size == sizeof scratch)
+        if (size == sizeof scratch || !has_more(t))
             break;
     }
     if (size > 0) {
         // An end or a failure is met again by the next call, unless the user has stopped by then.
         t->stream.events->on_data(t->stream.user, scratch, size);
         explicit_bzero(scratch, size);
-        return true;
+        return rc != 1 || has_more(t) || t->lower_ended;
     }
     int code = SSL_get_error(t->ssl, rc);
     if (code == SSL_ERROR_ZERO_RETURN) {
@@ -416,16 +443,24 @@ pump(struct tls *t)
     while (t->state == TLS_OPEN && t->reading && !t->got_end && read_once(t))
         ;
     t->pumping = false;
+    put_off_rest(t);
 }
 
 static void
 on_timer(uv_timer_t *timer)
 {
     struct tls *t = timer->data;
-    if (t->state == TLS_CLOSING)
+    if (t->state == TLS_CLOSING) {
         drop_lower(t);
-    else
-        pump(t);
+        return;
+    }
+    bool idle = !t->active;
+    pump(t);
+    t->active = false;
+    if (idle && t->state == TLS_OPEN) {
+        uv_timer_stop(&t->timer);
+        (void)SSL_free_buffers(t->ssl); // only where nothing waits in them
+    }
 }
 
 static void
@@ -525,6 +560,7 @@ tls_write(struct stream *s, const void *data, size_t size)
     }
     if (t->broken)
         return -1;
+    put_off_rest(t);
     t->told_full = t->full;
     return t->full ? 1 : 0;
 }
@@ -536,6 +572,7 @@ tls_read_start(struct stream *s)
     if (t->reading || t->state == TLS_CLOSING || t->lower == NULL)
         return;
     t->reading = true;
+    t->active = true;
     stream_read_start(t->lower);
     if (t->state == TLS_OPEN)
         uv_timer_start(&t->timer, on_timer, 0, 0);
