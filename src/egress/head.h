@@ -30,6 +30,19 @@ enum head_framing { HEAD_NO_BODY, HEAD_LENGTH, HEAD_CHUNKED, HEAD_UNTIL_CLOSE };
 // -1: out is full.
 int head_write_response(const struct h1_head *head, struct redact *redact,
                         enum head_framing framing, bool close, struct buf *out);
+
+// What requests of both versions of HTTP are held to.
+
+// name[.][:port], case ignored; a port is the connection's own.
+bool head_is_authority_of(struct h1_span text, const struct destination *to);
+// Fills in ret from the misuse that s tells of; always -1.
+int head_refuse_misuse(const struct substitute *s, struct refusal *ret);
+// A field that would let a response hide a value from the filter.
+bool head_defeats_redaction(struct h1_span name);
+// Appends a target in origin form, values for the placeholders in its query.
+enum substitute_result head_write_target(struct h1_span target, struct substitute *s,
+                                         struct buf *out);
+
 // Content-Encoding says that the body is not as it reads.
 bool head_is_coded(const struct h1_head *head);
 // A request that may become a WebSocket (RFC 6455 4.1).
