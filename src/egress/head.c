@@ -23,9 +23,8 @@ lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-// name[.][:port], case ignored; a port is the connection's own.
-static bool
-is_authority_of(struct h1_span text, const struct destination *to)
+bool
+head_is_authority_of(struct h1_span text, const struct destination *to)
 {
     enum { PORT_DIGITS_MAX = 5 };
     unsigned port = 0;
@@ -66,7 +65,7 @@ check_absolute(struct h1_span *target, const struct destination *to, bool plain,
     size_t end = 0;
     while (end < rest.size && rest.data[end] != '/' && rest.data[end] != '?')
         end++;
-    if (!is_authority_of((struct h1_span){rest.data, end}, to))
+    if (!head_is_authority_of((struct h1_span){rest.data, end}, to))
         return refuse(ret, 421, "MISDIRECTED_REQUEST", "the request target names another host");
     if (end == rest.size || rest.data[end] != '/')
         return refuse(ret, 400, "BAD_REQUEST", "the request target has no path");
@@ -74,8 +73,8 @@ check_absolute(struct h1_span *target, const struct destination *to, bool plain,
     return 0;
 }
 
-static int
-refuse_misuse(const struct substitute *s, struct refusal *ret)
+int
+head_refuse_misuse(const struct substitute *s, struct refusal *ret)
 {
     *ret = (struct refusal){
         .status = 403,
@@ -97,12 +96,12 @@ head_check_request(const struct h1_head *head, const struct destination *to, str
     struct h1_span target = head->target;
     if (substitute_forbid(s, head->method, "method") != SUBSTITUTE_OK ||
         (host != NULL && substitute_forbid(s, host->value, "host") != SUBSTITUTE_OK))
-        return refuse_misuse(s, ret);
+        return head_refuse_misuse(s, ret);
     if (h1_span_is(head->method, "CONNECT"))
         return refuse(ret, 403, "CONNECT_REFUSED", "no tunnels through this connection");
     if (host == NULL || hosts != 1)
         return refuse(ret, 400, "BAD_REQUEST", "a request needs one Host field");
-    if (!is_authority_of(host->value, to))
+    if (!head_is_authority_of(host->value, to))
         return refuse(ret, 421, "MISDIRECTED_REQUEST", "the Host field names another host");
     if (memchr(target.data, '#', target.size) != NULL)
         return refuse(ret, 400, "BAD_REQUEST", "a request target has no fragment");
@@ -169,17 +168,16 @@ append_span(struct buf *out, struct h1_span span)
 
 // --- requests ---
 
-// Fields that would let a response hide a value from the filter.
-static bool
-defeats_redaction(struct h1_span name)
+bool
+head_defeats_redaction(struct h1_span name)
 {
     return h1_span_is_nocase(name, "accept-encoding") || h1_span_is_nocase(name, "range") ||
            h1_span_is_nocase(name, "if-range") ||
            h1_span_is_nocase(name, "sec-websocket-extensions");
 }
 
-static enum substitute_result
-write_target(struct h1_span target, struct substitute *s, struct buf *out)
+enum substitute_result
+head_write_target(struct h1_span target, struct substitute *s, struct buf *out)
 {
     const char *mark = memchr(target.data, '?', target.size);
     struct h1_span path = {target.data, mark == NULL ? target.size : (size_t)(mark - target.data)};
@@ -213,7 +211,7 @@ write_fields(const struct h1_head *head, bool narrowed, struct substitute *s, st
         // What is misused is refused, not lost.
         if (r == SUBSTITUTE_OK && ends_here(head, field))
             r = substitute_forbid(s, field->value, "connection header");
-        else if (r == SUBSTITUTE_OK && !(narrowed && defeats_redaction(field->name)))
+        else if (r == SUBSTITUTE_OK && !(narrowed && head_defeats_redaction(field->name)))
             r = write_field(field, s, out);
         if (r != SUBSTITUTE_OK)
             return r;
@@ -246,7 +244,7 @@ head_write_request(const struct h1_head *head, struct h1_span target, bool narro
     s->path =
         (struct h1_span){target.data, mark == NULL ? target.size : (size_t)(mark - target.data)};
     if (append_span(out, head->method) == 0 && buf_append_str(out, " ") == 0)
-        r = write_target(target, s, out);
+        r = head_write_target(target, s, out);
     if (r == SUBSTITUTE_OK && buf_append_str(out, " HTTP/1.1\r\n") != 0)
         r = SUBSTITUTE_FULL;
     if (r == SUBSTITUTE_OK)
@@ -258,7 +256,7 @@ head_write_request(const struct h1_head *head, struct h1_span target, bool narro
     if (r == SUBSTITUTE_FULL)
         return refuse(ret, 431, "HEADER_TOO_LARGE",
                       "the request head is too large with its values");
-    return refuse_misuse(s, ret);
+    return head_refuse_misuse(s, ret);
 }
 
 bool

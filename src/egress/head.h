@@ -39,5 +39,18 @@ enum decode_coding head_coding(const struct h1_head *head);
 // A digest of the body as the host sent it (Content-MD5, RFC 3230, RFC 9530). A filter that may
 // change the body makes it wrong, and with it who guesses a short value could check his guesses.
 bool head_is_digest(struct h1_span name);
+
+// What requests of both versions of HTTP are held to.
+
+// name[.][:port], case ignored; a port is the connection's own.
+bool head_is_authority_of(struct h1_span text, const struct destination *to);
+// Fills in ret from the misuse that s tells of; always -1.
+int head_refuse_misuse(const struct substitute *s, struct refusal *ret);
+// A field that would let a response hide a value from the filter.
+bool head_defeats_redaction(struct h1_span name);
+// Appends a target in origin form, values for the placeholders in its query.
+enum substitute_result head_write_target(struct h1_span target, struct substitute *s,
+                                         struct buf *out);
+
 // A request that may become a WebSocket (RFC 6455 4.1).
 bool head_wants_websocket(const struct h1_head *head);

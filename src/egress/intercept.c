@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ORIGIN (the host is dialled and verified, while the client's ClientHello waits) -> HANDSHAKE
-// (with the client, under a leaf for the name) -> the exchange has both. A host that cannot be
+// (with the client, under a leaf for the name) -> the exchange has both. The host is offered the
+// application protocols that the client offers, and the client the one that the host chose, so
+// that neither version of HTTP is ever translated into the other. A host that cannot be
 // reached or verified does not stop the handshake: the client then gets its answer as HTTP, which
 // is something that people can read.
 #include "egress/intercept.h"
@@ -9,7 +11,9 @@
 #include "egress/audit.h"
 #include "egress/ca.h"
 #include "egress/exchange.h"
+#include "egress/h2.h"
 #include "egress/origin.h"
+#include "egress/sniff.h"
 #include "net/tls.h"
 
 #include <stdio.h>
@@ -23,6 +27,7 @@ enum {
 };
 
 static const uint8_t http11[] = "\x08http/1.1";
+static const uint8_t http2[] = "\x02h2";
 
 struct intercept {
     struct worker *w;
@@ -31,7 +36,9 @@ struct intercept {
     struct stream *upstream; // verified, waiting for the client
     struct origin *origin;
     struct buf first;
-    bool refused; // by or for the host; refusal tells
+    unsigned offered;              // by the client, enum origin_protocol
+    enum origin_protocol protocol; // as chosen
+    bool refused;                  // by or for the host; refusal tells
     struct refusal refusal;
     char message[MESSAGE_MAX];
     uv_timer_t timer;
@@ -103,9 +110,8 @@ on_upstream_close(void *user, const struct error *why)
 static const struct stream_events upstream_events = {.on_close = on_upstream_close};
 
 static void
-on_client_open(void *user)
+start_exchange(struct intercept *i)
 {
-    struct intercept *i = user;
     struct exchange_options options = {
         .to = &i->to,
         .client = i->client,
@@ -114,13 +120,39 @@ on_client_open(void *user)
         .done = on_done,
         .user = i->w,
     };
-    if (audit_emit(i->w->audit, AUDIT_INTERCEPT, &i->to, "alpn", "http/1.1", NULL) != 0) {
+    exchange_start(i->w, &options);
+}
+
+static void
+start_h2(struct intercept *i)
+{
+    struct h2_options options = {
+        .to = &i->to,
+        .client = i->client,
+        .upstream = i->upstream,
+        .refusal = i->refused ? &i->refusal : NULL,
+        .done = on_done,
+        .user = i->w,
+    };
+    h2_start(i->w, &options);
+}
+
+static void
+on_client_open(void *user)
+{
+    struct intercept *i = user;
+    bool h2 = i->protocol == ORIGIN_H2;
+    if (audit_emit(i->w->audit, AUDIT_INTERCEPT, &i->to, "alpn", h2 ? "h2" : "http/1.1", NULL) !=
+        0) {
         stream_close(i->client);
         return;
     }
+    if (h2)
+        start_h2(i);
+    else
+        start_exchange(i);
     i->client = NULL;
     i->upstream = NULL;
-    exchange_start(i->w, &options);
     release(i);
 }
 
@@ -149,10 +181,11 @@ static void
 shake_hands(struct intercept *i)
 {
     struct error err = {0};
+    bool h2 = i->protocol == ORIGIN_H2;
     struct tls_options options = {
         .server = true,
-        .alpn = http11,
-        .alpn_size = sizeof http11 - 1,
+        .alpn = h2 ? http2 : http11,
+        .alpn_size = h2 ? sizeof http2 - 1 : sizeof http11 - 1,
         .first = buf_bytes(&i->first),
         .first_size = buf_size(&i->first),
     };
@@ -175,19 +208,36 @@ shake_hands(struct intercept *i)
 }
 
 static void
+keep_refusal(struct intercept *i, const struct refusal *why)
+{
+    i->refused = true;
+    i->refusal = *why;
+    (void)snprintf(i->message, sizeof i->message, "%s", why->message);
+    i->refusal.message = i->message;
+    // A refusal is told in what the client understands.
+    i->protocol = (i->offered & ORIGIN_H1) != 0 ? ORIGIN_H1 : ORIGIN_H2;
+}
+
+static void
 on_origin(void *user, struct stream *s, enum origin_protocol protocol, const struct refusal *why)
 {
-    (void)protocol;
+    static const struct refusal no_h2 = {
+        .status = 502,
+        .code = "UPSTREAM_PROTOCOL",
+        .message = "the host speaks no HTTP/2, and the client nothing else",
+    };
     struct intercept *i = user;
     i->origin = NULL;
-    if (s == NULL) {
-        i->refused = true;
-        i->refusal = *why;
-        (void)snprintf(i->message, sizeof i->message, "%s", why->message);
-        i->refusal.message = i->message;
-    } else {
+    i->protocol = protocol;
+    if (s != NULL) {
         i->upstream = s;
         stream_set_user(s, &upstream_events, i);
+    }
+    if (s == NULL) {
+        keep_refusal(i, why);
+    } else if ((i->offered & (unsigned)protocol) == 0) {
+        let_upstream_go(i);
+        keep_refusal(i, &no_h2);
     }
     shake_hands(i);
 }
@@ -206,6 +256,16 @@ start_plain(struct worker *w, struct stream *client, const struct destination *t
         .user = w,
     };
     exchange_start(w, &options);
+}
+
+// Whoever offers neither gets the alert of RFC 7301 3.2 in the handshake.
+static unsigned
+protocols_of(const uint8_t *first, size_t first_size)
+{
+    struct sniff s;
+    sniff_bytes(first, first_size, &s);
+    unsigned protocols = (s.offers_h1 ? ORIGIN_H1 : 0) | (s.offers_h2 ? ORIGIN_H2 : 0);
+    return protocols != 0 ? protocols : ORIGIN_H1;
 }
 
 void
@@ -228,5 +288,6 @@ intercept_start(struct worker *w, struct stream *client, const struct destinatio
         stream_close(client);
         return;
     }
-    i->origin = origin_open(w, to, false, ORIGIN_H1, on_origin, i);
+    i->offered = protocols_of(first, first_size);
+    i->origin = origin_open(w, to, false, i->offered, on_origin, i);
 }

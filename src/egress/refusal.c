@@ -46,8 +46,9 @@ add_member(struct buf *out, const char *name, const char *text)
                : -1;
 }
 
-static int
-write_body(const struct refusal *r, const struct destination *to, uint64_t request, struct buf *out)
+int
+refusal_write_body(const struct refusal *r, const struct destination *to, uint64_t request,
+                   struct buf *out)
 {
     if (buf_append_str(out, "{\"code\":") != 0 ||
         json_text_string(out, r->code, strlen(r->code)) != 0 ||
@@ -65,7 +66,7 @@ refusal_write(const struct refusal *r, const struct destination *to, uint64_t re
 {
     cleanup_buf struct buf body;
     buf_init(&body, REFUSAL_MAX);
-    if (write_body(r, to, request, &body) != 0)
+    if (refusal_write_body(r, to, request, &body) != 0)
         return -1;
     if (buf_append_fmt(out,
                        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"

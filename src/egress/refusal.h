@@ -24,3 +24,6 @@ struct refusal {
 // Returns 0, or -1 when out is full.
 int refusal_write(const struct refusal *r, const struct destination *to, uint64_t request,
                   bool head_only, struct buf *out);
+// The JSON alone. out's cap: REFUSAL_MAX.
+int refusal_write_body(const struct refusal *r, const struct destination *to, uint64_t request,
+                       struct buf *out);

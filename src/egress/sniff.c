@@ -19,6 +19,7 @@ enum {
     HANDSHAKE_HEADER = 4,
     CLIENT_HELLO = 1,
     EXTENSION_SERVER_NAME = 0,
+    EXTENSION_ALPN = 16,
     EXTENSION_ECH = 0xfe0d,
     SERVER_NAME_HOST = 0,
     RANDOM_SIZE = 32,
@@ -86,9 +87,31 @@ read_server_name(struct cursor extension, struct sniff *s)
     return hostname_canonical((const char *)name.data, name.size, s->name, &s->name_size) == NULL;
 }
 
+// RFC 7301 3.1: names of one byte or more. A client that asks without offering anything we know
+// fails in the handshake.
+static bool
+read_protocols(struct cursor extension, struct sniff *s)
+{
+    struct cursor list = take_vector(&extension, 2);
+    if (extension.failed || extension.size > 0 || list.size == 0)
+        return false;
+    s->offers_h1 = false;
+    while (list.size > 0) {
+        struct cursor name = take_vector(&list, 1);
+        if (list.failed || name.size == 0)
+            return false;
+        if (name.size == 2 && memcmp(name.data, "h2", name.size) == 0)
+            s->offers_h2 = true;
+        else if (name.size == 8 && memcmp(name.data, "http/1.1", name.size) == 0)
+            s->offers_h1 = true;
+    }
+    return true;
+}
+
 static void
 read_extensions(struct cursor list, struct sniff *s)
 {
+    bool has_protocols = false;
     while (!list.failed && list.size > 0) {
         size_t type = take_number(&list, 2);
         struct cursor extension = take_vector(&list, 2);
@@ -96,6 +119,11 @@ read_extensions(struct cursor list, struct sniff *s)
             break;
         if (type == EXTENSION_ECH)
             s->has_ech = true;
+        if (type == EXTENSION_ALPN && (has_protocols || !read_protocols(extension, s))) {
+            bad(s, "malformed application protocols in the ClientHello");
+            return;
+        }
+        has_protocols = has_protocols || type == EXTENSION_ALPN;
         if (type != EXTENSION_SERVER_NAME)
             continue;
         if (s->has_name) {
@@ -125,6 +153,7 @@ read_client_hello(struct cursor hello, struct sniff *s)
         bad(s, "malformed ClientHello");
         return;
     }
+    s->offers_h1 = true;
     if (hello.size == 0)
         return;
     struct cursor extensions = take_vector(&hello, 2);

@@ -31,6 +31,8 @@ struct sniff {
     bool has_name;      // server_name, or Host; canonical
     char name[HOSTNAME_MAX + 1];
     size_t name_size;
+    bool offers_h1; // application_layer_protocol_negotiation names it, or is absent
+    bool offers_h2;
     bool has_ech; // encrypted_client_hello of either sort, greased or real
 };
 

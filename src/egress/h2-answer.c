@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The response's way: interim heads, the final one, the body through the stream's filter, the
+// trailer section, and the ways in which a host can end without one.
+#include "egress/h2-internal.h"
+
+#include "egress/audit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+int
+h2_stream_audit(struct h2_stream *s, const char *reason)
+{
+    char status[16];
+    char method[METHOD_MAX + 1];
+    char number[24];
+    if (s->audited)
+        return 0;
+    s->audited = true;
+    (void)snprintf(status, sizeof status, "%d", s->status);
+    (void)snprintf(method, sizeof method, "%.*s", (int)s->method_size, s->method);
+    (void)snprintf(number, sizeof number, "%" PRIu64, s->number);
+    return audit_emit(s->h2->w->audit, AUDIT_REQUEST, &s->h2->to, "req", number, "method",
+                      s->method_size > 0 ? method : NULL, "path",
+                      s->method_size > 0 ? s->path : NULL, "status", status, "reason", reason,
+                      NULL);
+}
+
+int
+h2_stream_answer(struct h2_stream *s, const struct h2_fields *head, bool body)
+{
+    nghttp2_nv list[H2_FIELDS_MAX];
+    nghttp2_data_provider source = h2_pipe_provider(s, H2_UPSTREAM);
+    size_t count = h2_fields_list(head, list);
+    s->answered = true;
+    return nghttp2_submit_response(s->h2->client.session, s->client_id, list, count,
+                                   body ? &source : NULL);
+}
+
+// The host's answer cannot go on.
+static void
+give_up(struct h2_stream *s, const char *why)
+{
+    h2_stream_refuse_text(s, 502, "UPSTREAM_FAILED", why);
+}
+
+static bool
+may_have_body(const struct h2_stream *s)
+{
+    enum { NO_CONTENT = 204, NOT_MODIFIED = 304 };
+    bool is_head = s->method_size == 4 && memcmp(s->method, "HEAD", 4) == 0;
+    return !is_head && s->status != NO_CONTENT && s->status != NOT_MODIFIED;
+}
+
+static void
+pass_interim(struct h2_stream *s, const struct h2_fields *head)
+{
+    nghttp2_nv list[H2_FIELDS_MAX];
+    cleanup_fields struct h2_fields out;
+    h2_fields_init(&out, HEAD_WRITTEN_MAX);
+    if (++s->interim > INTERIM_MAX || h2_head_pass_response(head, s->redact, true, &out) != 0) {
+        give_up(s, "the host's interim response has no place here");
+        return;
+    }
+    size_t count = h2_fields_list(&out, list);
+    if (nghttp2_submit_headers(s->h2->client.session, NGHTTP2_FLAG_NONE, s->client_id, NULL, list,
+                               count, NULL) != 0)
+        give_up(s, "the host's interim response cannot be passed on");
+}
+
+// What the filter held back.
+static int
+finish_body(struct h2_stream *s)
+{
+    struct h1_span clean;
+    return redact_feed(s->redact, (const uint8_t *)"", 0, true, &clean) == 0
+               ? h2_pipe_put(s, H2_UPSTREAM, clean.data, clean.size)
+               : -1;
+}
+
+static void
+end_body(struct h2_stream *s)
+{
+    if (finish_body(s) != 0) {
+        give_up(s, "the host's response cannot be passed on");
+        return;
+    }
+    h2_pipe_end(s, H2_UPSTREAM);
+    if (h2_stream_audit(s, NULL) != 0)
+        h2_drain(s->h2);
+}
+
+static void
+pass_final(struct h2_stream *s, const struct h2_fields *head, bool end)
+{
+    cleanup_fields struct h2_fields out;
+    h2_fields_init(&out, HEAD_WRITTEN_MAX);
+    bool body = !end && may_have_body(s);
+    if (body && redact_is_active(s->redact) && h2_head_is_coded(head)) {
+        give_up(s, "the host sent a content coding that was not asked for");
+        return;
+    }
+    bool drop_length = body && !redact_keeps_length(s->redact);
+    if (h2_head_pass_response(head, s->redact, drop_length, &out) != 0 ||
+        h2_stream_answer(s, &out, !end) != 0) {
+        s->answered = false;
+        give_up(s, "the host's response head is too large");
+        return;
+    }
+    redact_reset(s->redact);
+    if (end) {
+        s->response.ended = true;
+        if (h2_stream_audit(s, NULL) != 0)
+            h2_drain(s->h2);
+    }
+}
+
+static void
+pass_trailer(struct h2_stream *s, const struct h2_fields *trailer)
+{
+    struct h2_pipe *p = &s->response;
+    if (finish_body(s) != 0 || h2_head_pass_response(trailer, s->redact, false, &p->trailer) != 0) {
+        give_up(s, "the host's trailer section cannot be passed on");
+        return;
+    }
+    p->has_trailer = p->trailer.count > 0;
+    end_body(s);
+}
+
+void
+h2_stream_take_head(struct h2_stream *s, const struct h2_fields *head, bool end)
+{
+    enum { FINAL = 200, SWITCHING = 101 };
+    if (s->refused || !s->client_open || s->response.ended)
+        return;
+    if (s->has_status) {
+        pass_trailer(s, head);
+        return;
+    }
+    int status = h2_head_status(head);
+    if (status < 0 || status == SWITCHING || (status < FINAL && end)) {
+        give_up(s, "the host's response head has no status");
+    } else if (status < FINAL) {
+        pass_interim(s, head);
+    } else {
+        s->has_status = true;
+        s->status = status;
+        pass_final(s, head, end);
+    }
+}
+
+void
+h2_stream_take_response_body(struct h2_stream *s, const uint8_t *data, size_t size)
+{
+    struct h1_span clean;
+    if (s->client_open && !s->refused && !s->response.ended &&
+        (redact_feed(s->redact, data, size, false, &clean) != 0 ||
+         h2_pipe_put(s, H2_UPSTREAM, clean.data, clean.size) != 0))
+        give_up(s, "the host's response cannot be passed on");
+    h2_pipe_owe(s, H2_UPSTREAM, size);
+}
+
+void
+h2_stream_end_response(struct h2_stream *s)
+{
+    if (s->client_open && !s->refused && !s->response.ended)
+        end_body(s);
+}
+
+// With both of our ends sent or not wanted, the client need not send the rest of its request.
+static void
+stop_request(struct h2_stream *s)
+{
+    if (s->client_open && s->response_ended && !s->request_ended && !s->upstream_open)
+        h2_peer_reset(&s->h2->client, s->client_id, NGHTTP2_NO_ERROR);
+}
+
+void
+h2_stream_sent_end(struct h2_stream *s)
+{
+    s->response_ended = true;
+    stop_request(s);
+}
+
+void
+h2_stream_upstream_closed(struct h2_stream *s, uint32_t code)
+{
+    if (!s->upstream_open)
+        return;
+    s->upstream_open = false;
+    h2_pipe_close(s, H2_CLIENT);
+    if (!s->client_open)
+        return;
+    if (s->response.ended || s->refused) {
+        stop_request(s);
+    } else if (s->broken) {
+        give_up(s, "the host's answer is not HTTP as it should be");
+    } else {
+        h2_peer_reset(&s->h2->client, s->client_id,
+                      code == NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : code);
+        (void)h2_stream_audit(s, "reset by the host");
+    }
+}
