@@ -70,6 +70,7 @@ take_event(struct sandbox *s, const uint8_t *event, size_t size)
         sandbox_maybe_running(s);
     } else if (type == EVENT_AUDIT && is_event(event + 1, size - 1)) {
         (void)write_event(s, event + 1, size - 1);
+        denials_tell(s, event + 1, size - 1);
     } else {
         sandbox_fault(s, "the egress worker sent a malformed event");
     }
@@ -99,6 +100,7 @@ int
 audit_log_follow(struct sandbox *s, int events_fd, struct error *err)
 {
     s->events = events_fd;
+    denials_init(s);
     s->events_poll = xcalloc(1, sizeof *s->events_poll);
     int r = uv_poll_init(s->manager->loop, s->events_poll, events_fd);
     if (r < 0) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of this folder share: manager.c (the table and its life), launcher-link.c
 // (messages with the launcher), guest.c (the data channel to casemate-init), channel.c and
-// envelope.c (one client), usage.c, audit-log.c, trust.c.
+// envelope.c (one client), usage.c, audit-log.c, denials.c, trust.c.
 #pragma once
 
 #include "base/buf.h"
+#include "egress/ratelimit.h"
 #include "net/stream.h"
 #include "sandbox/channel.h"
 #include "sandbox/sandbox.h"
@@ -72,6 +73,7 @@ struct sandbox {
 
     int events;
     uv_poll_t *events_poll;
+    struct ratelimit denials; // that are told to the guest
 
     int usage_fds[LAUNCH_USAGE_FDS];
     enum launch_cpu_format cpu_format;
@@ -114,6 +116,12 @@ int audit_log_open(struct manager *m, struct error *err);
 int audit_log_follow(struct sandbox *s, int events_fd, struct error *err);
 void audit_log_unfollow(struct sandbox *s);
 void audit_log_resume(struct sandbox *s); // after a failed write: try again
+
+// denials.c
+void denials_init(struct sandbox *s);
+// An audit event of the sandbox, checked to be one: if it tells of a refusal, the guest is told,
+// too.
+void denials_tell(struct sandbox *s, const uint8_t *event, size_t size);
 
 // usage.c
 void usage_sample(struct sandbox *s);

