@@ -5,14 +5,22 @@
 // same name:
 //
 //   80 and 443       TLS or HTTP with the right name; other bytes only if the rule names the port
-//   a bound host     TLS or HTTP is intercepted on any port. Where the client stays silent, as with
-//                    protocols in which the server speaks first, bytes are relayed: no secret is
-//                    put into them, so none can be lost.
+//   a bound host     TLS or HTTP is intercepted on any port, and so it is for an inspected host.
+//                    Where the client stays silent, as with protocols in which the server speaks
+//                    first, bytes are relayed: no secret is put into them, so none can be lost.
 //   53 and 853       only if the rule names the port: DNS is the resolver's, so that it carries
-//   nothing out all else         relayed at once
+//                    nothing out
+//   all else         relayed at once
 //
 // A bare address is what the rules and the address table say of it. TLS in it that names a bound
 // host is intercepted, and then goes where the name says.
+//
+// A name that was asked for at the explicit proxy (proxy.h) is judged as if its address had been
+// dialled, and what follows in the tunnel meets the same rules.
+//
+// An encrypted ClientHello hides a name behind the one that is seen. A greased one, which browsers
+// send always, looks the same, so both are refused where a list of rules is to hold and the bytes
+// would pass unread; a connection that is intercepted ignores it, as a server without keys does.
 #include "egress/connection.h"
 
 #include "base/clock.h"
@@ -21,6 +29,7 @@
 #include "egress/audit.h"
 #include "egress/intercept.h"
 #include "egress/names.h"
+#include "egress/proxy.h"
 #include "egress/sniff.h"
 
 #include <stdlib.h>
@@ -29,7 +38,8 @@
 enum {
     PORT_DNS = 53,
     PORT_DNS_TLS = 853,
-    SERVER_FIRST_MS = 500, // how long a client of a bound host may be silent on another port
+    SERVER_FIRST_MS = 500,     // how long a client of a bound host may be silent on another port
+    FIRST_MAX = 2 * SNIFF_MAX, // what is looked at, and what came along with the last of it
 };
 _Static_assert((int)NAME_MAX_SIZE == (int)HOSTNAME_MAX, "a destination holds any host name");
 
@@ -80,12 +90,13 @@ refuse(struct arrival *a, enum deny_kind kind, const char *reason)
                buf_size(&a->first));
 }
 
-// What cannot be audited does not happen.
+// What cannot be audited does not happen, unless the policy would rather go on.
 static bool
 audit_allow(struct arrival *a, const struct sniff *s)
 {
-    if (audit_emit(a->worker->audit, AUDIT_CONN_ALLOW, &a->to, "sni",
-                   s != NULL && s->kind == SNIFF_TLS && s->has_name ? s->name : NULL, NULL) == 0)
+    const char *sni = s != NULL && s->kind == SNIFF_TLS && s->has_name ? s->name : NULL;
+    if (audit_emit(a->worker->audit, AUDIT_CONN_ALLOW, &a->to, "sni", sni, NULL) == 0 ||
+        policy_settings(a->worker->policy)->drop_audit)
         return true;
     refuse(a, DENY_POLICY, "the audit takes no more events");
     return false;
@@ -106,12 +117,19 @@ intercept(struct arrival *a, const struct sniff *s)
                         s->kind == SNIFF_HTTP);
 }
 
-// Gives a connection to a bare address the name in its first bytes, where that is of a bound host.
+static bool
+is_read(const struct policy *p, const char *name, size_t size, uint16_t port)
+{
+    return policy_bound(p, name, size, port) || policy_inspected(p, name, size, port);
+}
+
+// Gives a connection to a bare address the name in its first bytes, where that is of a host whose
+// requests are read.
 static bool
 adopt_name(struct arrival *a, const struct sniff *s)
 {
     const struct policy *p = a->worker->policy;
-    if (!s->has_name || !policy_bound(p, s->name, s->name_size, a->to.port))
+    if (!s->has_name || !is_read(p, s->name, s->name_size, a->to.port))
         return false;
     struct policy_decision d = policy_decide(p, s->name, s->name_size, NULL, a->to.port);
     if (!d.allowed)
@@ -129,6 +147,13 @@ names_another(const struct arrival *a, const struct sniff *s)
            (s->name_size != a->to.name_size || memcmp(s->name, a->to.name, s->name_size) != 0);
 }
 
+// Without a list everything public is allowed, and there is nothing to hide a name from.
+static bool
+hides_a_name(const struct arrival *a, const struct sniff *s)
+{
+    return s->has_ech && a->to.rule != NULL && !policy_settings(a->worker->policy)->pass_ech;
+}
+
 static void
 decide_known(struct arrival *a, const struct sniff *s)
 {
@@ -138,11 +163,15 @@ decide_known(struct arrival *a, const struct sniff *s)
                           : "it names another host than its address stands for");
         return;
     }
-    bool bound = a->to.name_size > 0
-                     ? policy_bound(a->worker->policy, a->to.name, a->to.name_size, a->to.port)
-                     : adopt_name(a, s);
-    if (bound)
+    bool read = a->to.name_size > 0
+                    ? is_read(a->worker->policy, a->to.name, a->to.name_size, a->to.port)
+                    : adopt_name(a, s);
+    if (read)
         intercept(a, s);
+    else if (hides_a_name(a, s))
+        refuse(a, DENY_POLICY,
+               "its encrypted ClientHello (ECH) may hide another name; the policy's "
+               "\"ech\": \"allow\" lets it pass");
     else
         pass(a, s);
 }
@@ -233,29 +262,51 @@ on_silence(uv_timer_t *timer)
 }
 
 static void
-await_first_bytes(struct arrival *a)
+await_first_bytes(struct arrival *a, const uint8_t *first, size_t first_size)
 {
-    stream_set_user(a->client, &arrival_events, a);
     (void)uv_timer_start(&a->timer, on_silence, SERVER_FIRST_MS, 0);
     stream_read_start(a->client);
+    if (first_size > 0)
+        on_data(a, first, first_size);
 }
 
-static void
-decide(struct arrival *a, const struct in6_addr *addr)
+struct policy_decision
+decide_judge(struct worker *w, struct destination *to)
 {
-    struct worker *w = a->worker;
-    names_touch(w->names, addr, clock_monotonic_ms());
-    (void)names_lookup(w->names, addr, a->to.name, &a->to.name_size);
-    a->decision = policy_decide(w->policy, a->to.name, a->to.name_size, addr, a->to.port);
-    a->to.rule = a->decision.rule;
-    if (!a->decision.allowed)
-        refuse(a, DENY_POLICY, a->decision.reason);
-    else if ((a->to.port == PORT_DNS || a->to.port == PORT_DNS_TLS) && !a->decision.port_named)
-        refuse(a, DENY_POLICY, "DNS is answered inside, and no rule names this port");
-    else if (connection_is_web(a->to.port) ||
-             (a->to.name_size > 0 &&
-              policy_bound(w->policy, a->to.name, a->to.name_size, a->to.port)))
-        await_first_bytes(a);
+    struct in6_addr addr;
+    in_port_t port;
+    struct policy_decision d = {.reason = "not an address of the internet"};
+    if (!address_from_sockaddr((const struct sockaddr *)&to->addr, &addr, &port))
+        return d;
+    names_touch(w->names, &addr, clock_monotonic_ms());
+    (void)names_lookup(w->names, &addr, to->name, &to->name_size);
+    d = policy_decide(w->policy, to->name, to->name_size, &addr, to->port);
+    to->rule = d.rule;
+    if (d.allowed && (to->port == PORT_DNS || to->port == PORT_DNS_TLS) && !d.port_named) {
+        d.allowed = false;
+        d.reason = "DNS is answered inside, and no rule names this port";
+    }
+    return d;
+}
+
+void
+decide_go_on(struct worker *w, struct stream *client, const struct destination *to,
+             const struct policy_decision *decision, const uint8_t *first, size_t first_size)
+{
+    struct arrival *a = xcalloc(1, sizeof *a);
+    a->worker = w;
+    a->client = client;
+    a->to = *to;
+    a->decision = *decision;
+    buf_init(&a->first, FIRST_MAX);
+    (void)uv_timer_init(w->loop, &a->timer);
+    a->timer.data = a;
+    stream_set_user(client, &arrival_events, a);
+    if (connection_is_web(to->port) ||
+        (to->name_size > 0 && is_read(w->policy, to->name, to->name_size, to->port)))
+        await_first_bytes(a, first, first_size);
+    else if (first_size > 0 && buf_append(&a->first, first, first_size) < 0)
+        refuse(a, DENY_POLICY, "too many bytes before it was decided");
     else
         pass(a, NULL);
 }
@@ -269,20 +320,20 @@ decide_accepted(struct worker *w, int fd, const struct sockaddr *destination)
     in_port_t port;
     if (stream_from_fd(w->loop, fd, &client, &err) < 0)
         return;
-    struct arrival *a = xcalloc(1, sizeof *a);
-    a->worker = w;
-    a->client = client;
-    buf_init(&a->first, SNIFF_MAX);
-    (void)uv_timer_init(w->loop, &a->timer);
-    a->timer.data = a;
-    a->to.conn = ++w->next_connection;
-    w->connections++;
-    stream_set_user(client, &arrival_events, a);
     if (!address_from_sockaddr(destination, &addr, &port)) {
         stream_close(client);
         return;
     }
-    address_to_sockaddr(&addr, port, &a->to.addr);
-    a->to.port = port;
-    decide(a, &addr);
+    struct destination to = {.conn = ++w->next_connection, .port = port};
+    address_to_sockaddr(&addr, port, &to.addr);
+    w->connections++;
+    if (names_is_service(&addr) && proxy_serves(port)) {
+        proxy_start(w, client, &to);
+        return;
+    }
+    struct policy_decision d = decide_judge(w, &to);
+    if (d.allowed)
+        decide_go_on(w, client, &to, &d, NULL, 0);
+    else
+        deny_start(w, client, &to, DENY_POLICY, d.reason, NULL, 0);
 }

@@ -14,8 +14,9 @@
 
 enum {
     HEAD_MAX = 8192,   // bytes of a refused request that are waited for
-    ANSWER_MAX = 1024, // a message: name, reason and hint
+    ANSWER_MAX = 1024, // a message: name, reason and advice
     REASON_MAX = 240,
+    HINT_MAX = 640,          // a name, twice, and what to do with it
     PATIENCE_MS = 5000,      // for the first byte
     HEAD_PATIENCE_MS = 1000, // for the rest of a request's head, and for the client to go
     TLS_HANDSHAKE = 22,
@@ -27,7 +28,7 @@ static const uint8_t access_denied[] = {21, 3, 3, 0,
 struct kind_text {
     int status;
     const char *code;
-    const char *hint;
+    const char *advice;
 };
 
 static const struct kind_text kinds[] = {
@@ -36,6 +37,8 @@ static const struct kind_text kinds[] = {
                           "Connect to the address that the name resolves to in the sandbox."},
     [DENY_UPSTREAM] = {502, "UPSTREAM_UNREACHABLE",
                        "The network allows it, but the host could not be reached."},
+    [DENY_MALFORMED] = {400, "PROXY_REQUEST",
+                        "This proxy takes CONNECT host:port, and requests for http:// URLs."},
 };
 static_assert(ARRAY_SIZE(kinds) == DENY_KIND_MAX, "a text for every kind");
 
@@ -105,20 +108,36 @@ answer(struct denial *d, const void *data, size_t size)
         stream_shutdown(d->client);
 }
 
+// What the caller would have to put into its list, where it is the list that stands in the way.
+static const char *
+hint_for(const struct denial *d, char out[HINT_MAX])
+{
+    const struct destination *to = &d->to;
+    if (d->kind != DENY_POLICY || to->name_size == 0 || to->rule != NULL)
+        return NULL;
+    if (policy_decide(d->worker->policy, to->name, to->name_size, NULL, to->port).allowed)
+        return NULL;
+    (void)snprintf(out, HINT_MAX, "put \"%s:%u\" or \"%s\" into the sandbox's allow_net", to->name,
+                   (unsigned)to->port, to->name);
+    return out;
+}
+
 static void
 answer_http(struct denial *d)
 {
     char message[ANSWER_MAX];
+    char hint[HINT_MAX];
     cleanup_buf struct buf out;
     buf_init(&out, 2 * REFUSAL_MAX);
     (void)snprintf(message, sizeof message, "Connection to %s:%u refused: %s. %s",
                    d->to.name_size > 0 ? d->to.name : "this address", (unsigned)d->to.port,
-                   d->reason, kinds[d->kind].hint);
+                   d->reason, kinds[d->kind].advice);
     const struct refusal r = {
         .status = kinds[d->kind].status,
         .code = kinds[d->kind].code,
         .message = message,
         .reason = d->reason,
+        .hint = hint_for(d, hint),
     };
     bool head_only = buf_size(&d->head) >= 5 && memcmp(buf_bytes(&d->head), "HEAD ", 5) == 0;
     if (refusal_write(&r, &d->to, 0, head_only, &out) < 0)
@@ -138,7 +157,10 @@ consider(struct denial *d)
         answer(d, access_denied, sizeof access_denied);
         return;
     }
-    if (head[0] < 'A' || head[0] > 'Z') {
+    size_t method = 0;
+    while (method < size && head[method] >= 'A' && head[method] <= 'Z')
+        method++;
+    if (method == 0 || (method < size && head[method] != ' ')) {
         reset(d);
         return;
     }
@@ -179,9 +201,9 @@ is_readable(const struct destination *to, size_t first_size)
     return first_size > 0 || (to->name_size > 0 && connection_is_web(to->port));
 }
 
-void
-deny_start(struct worker *w, struct stream *client, const struct destination *to,
-           enum deny_kind kind, const char *reason, const uint8_t *first, size_t first_size)
+static struct denial *
+denial_new(struct worker *w, struct stream *client, const struct destination *to,
+           enum deny_kind kind, const char *reason)
 {
     struct denial *d = xcalloc(1, sizeof *d);
     d->worker = w;
@@ -194,6 +216,14 @@ deny_start(struct worker *w, struct stream *client, const struct destination *to
     d->timer.data = d;
     stream_set_user(client, &denial_events, d);
     (void)audit_emit(w->audit, AUDIT_CONN_DENY, to, "reason", d->reason, NULL);
+    return d;
+}
+
+void
+deny_start(struct worker *w, struct stream *client, const struct destination *to,
+           enum deny_kind kind, const char *reason, const uint8_t *first, size_t first_size)
+{
+    struct denial *d = denial_new(w, client, to, kind, reason);
     if (!is_readable(to, first_size)) {
         reset(d);
         return;
@@ -202,4 +232,13 @@ deny_start(struct worker *w, struct stream *client, const struct destination *to
     stream_read_start(client);
     if (first_size > 0)
         on_data(d, first, first_size);
+}
+
+void
+deny_with(struct worker *w, struct stream *client, const struct destination *to, const char *reason,
+          const uint8_t *to_send, size_t size)
+{
+    struct denial *d = denial_new(w, client, to, DENY_POLICY, reason);
+    stream_read_start(client);
+    answer(d, to_send, size);
 }

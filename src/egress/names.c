@@ -7,9 +7,11 @@
 #include "base/ident.h"
 #include "base/mem.h"
 #include "egress/address.h"
+#include "egress/policy.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     NONE = UINT32_MAX,
@@ -185,7 +187,29 @@ find(struct names *n, const char *name, size_t size)
     return i;
 }
 
-// Slot 0 is 198.18.0.2: the resolver itself is .1.
+// Slot 0 is 198.18.0.2: the services are .1, and in IPv6 likewise.
+static struct in_addr
+service_v4(void)
+{
+    return (struct in_addr){.s_addr = htonl(V4_BASE + 1)};
+}
+
+static struct in6_addr
+service_v6(void)
+{
+    struct in6_addr a = {.s6_addr = {[15] = 1}};
+    memcpy(a.s6_addr, v6_prefix, sizeof v6_prefix);
+    return a;
+}
+
+bool
+names_is_service(const struct in6_addr *addr)
+{
+    struct in6_addr v4 = address_map_v4(service_v4());
+    struct in6_addr v6 = service_v6();
+    return memcmp(addr, &v4, sizeof v4) == 0 || memcmp(addr, &v6, sizeof v6) == 0;
+}
+
 static struct in_addr
 v4_of(uint32_t slot)
 {
@@ -202,6 +226,15 @@ v6_of(uint32_t slot)
     memcpy(a.s6_addr, v6_prefix, sizeof v6_prefix);
     memcpy(a.s6_addr + 12, &low, sizeof low);
     return a;
+}
+
+bool
+names_holds_placeholder(const char *text, size_t size)
+{
+    for (size_t i = 0; i + POLICY_PLACEHOLDER_PREFIX_SIZE <= size; i++)
+        if (strncasecmp(text + i, POLICY_PLACEHOLDER_PREFIX, POLICY_PLACEHOLDER_PREFIX_SIZE) == 0)
+            return true;
+    return false;
 }
 
 bool
@@ -233,6 +266,11 @@ bool
 names_assign(struct names *n, const char *name, size_t size, int64_t now_ms, struct in_addr *ret_v4,
              struct in6_addr *ret_v6)
 {
+    if (size == sizeof NAMES_SERVICE - 1 && memcmp(name, NAMES_SERVICE, size) == 0) {
+        *ret_v4 = service_v4();
+        *ret_v6 = service_v6();
+        return true;
+    }
     uint32_t slot = find(n, name, size);
     if (slot == NONE)
         slot = add(n, name, size, now_ms);

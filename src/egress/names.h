@@ -15,6 +15,10 @@ enum {
     NAMES_TTL_S = 60,
 };
 
+// The address of the sandbox's own services: the resolver's, and by this name the proxy's
+// (proxy.h). No other name ever has it.
+#define NAMES_SERVICE "proxy.casemate.internal"
+
 struct names;
 
 void names_new(struct names **ret);
@@ -33,6 +37,13 @@ bool names_lookup(const struct names *n, const struct in6_addr *addr, char out[H
                   size_t *ret_size);
 // Whether the address is of the synthetic ranges, in use or not.
 bool names_is_synthetic(const struct in6_addr *addr);
+
+// Whether the address is that of the services.
+bool names_is_service(const struct in6_addr *addr);
+
+// Whether text that is given for a name holds what placeholders begin with, in any case: such a
+// name is refused everywhere and never shown.
+bool names_holds_placeholder(const char *text, size_t size);
 
 // A connection to this address began: counts as a use of the name. The connection keeps its own
 // copy.

@@ -53,7 +53,8 @@ refusal_write_body(const struct refusal *r, const struct destination *to, uint64
     if (buf_append_str(out, "{\"code\":") != 0 ||
         json_text_string(out, r->code, strlen(r->code)) != 0 ||
         add_member(out, "message", r->message) != 0 || add_member(out, "reason", r->reason) != 0 ||
-        add_member(out, "secret", r->secret) != 0 || add_member(out, "where", r->place) != 0 ||
+        add_member(out, "hint", r->hint) != 0 || add_member(out, "secret", r->secret) != 0 ||
+        add_member(out, "where", r->place) != 0 || add_member(out, "rule", to->rule) != 0 ||
         add_member(out, "host", to->name_size > 0 ? to->name : NULL) != 0)
         return -1;
     return buf_append_fmt(out, ",\"port\":%u,\"request\":\"%" PRIu64 "-%" PRIu64 "\"}\n",

@@ -3,7 +3,8 @@
 // why, so that a refusal does not look like a broken network. It never holds a value, a placeholder
 // or an upstream address. One flat object, whoever refuses; a member that is unknown is left out:
 //
-//   code message reason secret where host port request ("CONNECTION-NUMBER", 0: before the first)
+//   code message reason hint secret where rule host port request ("CONNECTION-NUMBER", 0: before
+//   the first)
 #pragma once
 
 #include "base/buf.h"
@@ -16,6 +17,7 @@ struct refusal {
     const char *code; // "SECRET_MISUSE"
     const char *message;
     const char *reason; // as audited, or NULL
+    const char *hint;   // what would allow it, or NULL
     const char *secret; // its name, or NULL
     const char *place;  // where in the request, or NULL
 };

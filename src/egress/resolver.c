@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 enum {
@@ -181,16 +180,6 @@ put_answer(struct resolver_answer *a, const uint8_t *query, const struct questio
         put_opt(a, rcode, a->reason);
 }
 
-static bool
-holds_placeholder(const struct question *q)
-{
-    for (size_t i = 0; i + POLICY_PLACEHOLDER_PREFIX_SIZE <= q->name_size; i++)
-        if (strncasecmp(q->name + i, POLICY_PLACEHOLDER_PREFIX, POLICY_PLACEHOLDER_PREFIX_SIZE) ==
-            0)
-            return true;
-    return false;
-}
-
 static void
 show_name(const struct question *q, char out[HOSTNAME_MAX + 1])
 {
@@ -217,7 +206,7 @@ resolver_reply(struct names *names, const uint8_t *query, size_t size, int64_t n
     char name[HOSTNAME_MAX + 1];
     size_t name_size = 0;
     bool addresses = q.type == TYPE_A || q.type == TYPE_AAAA;
-    if (holds_placeholder(&q)) {
+    if (names_holds_placeholder(q.name, q.name_size)) {
         ret->reason = "the name holds a placeholder of a secret";
     } else if (addresses && hostname_canonical(q.name, q.name_size, name, &name_size) != NULL) {
         ret->reason = "not a host name";

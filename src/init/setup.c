@@ -5,6 +5,7 @@
 #include "base/ident.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "init/denials.h"
 #include "init/identity.h"
 #include "wire/pack.h"
 
@@ -148,9 +149,14 @@ setup_frame(void *setup, const struct frame *f, bool *ret_done)
             write_names();
             write_machine_id();
             identity_init();
+            denials_init();
         }
         *ret_done = s->done = true;
         return 0;
+    case FRAME_DENIAL:
+        if (s->done)
+            denials_add(f->payload, f->size);
+        return s->done ? 0 : -1;
     default:
         return -1;
     }

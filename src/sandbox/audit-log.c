@@ -197,6 +197,7 @@ take_lines(struct sandbox *s, const uint8_t *text, size_t size)
         // There is room: has_room().
         (void)buf_append(queue, text, (size_t)(stop - text) - 1);
         (void)buf_append_fmt(queue, ",\"sandbox\":\"%s\"}\n", s->id);
+        denials_tell(s, text, (size_t)(stop - text));
         text = stop + 1;
     }
     return 0;
@@ -284,6 +285,7 @@ audit_log_follow(struct sandbox *s, int events_fd, struct error *err)
 {
     s->events = events_fd;
     s->worker_ready = false;
+    denials_init(s);
     s->events_poll = xcalloc(1, sizeof *s->events_poll);
     int r = uv_poll_init(s->manager->loop, s->events_poll, events_fd);
     if (r < 0) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of this folder share: manager.c (the table and its life), launcher-link.c
 // (messages with the launcher), guest.c (the data channel to casemate-init), channel.c and
-// envelope.c (one client), usage.c, audit-log.c, trust.c.
+// envelope.c (one client), usage.c, audit-log.c, denials.c, trust.c.
 #pragma once
 
 #include "base/buf.h"
+#include "egress/ratelimit.h"
 #include "net/stream.h"
 #include "sandbox/channel.h"
 #include "sandbox/sandbox.h"
@@ -75,6 +76,7 @@ struct sandbox {
     bool worker_ready;
     int events;
     uv_poll_t *events_poll;
+    struct ratelimit denials; // that are told to the guest
 
     int usage_fds[LAUNCH_USAGE_FDS];
     enum launch_cpu_format cpu_format;
@@ -124,6 +126,12 @@ void audit_log_unfollow(struct sandbox *s);
 void audit_log_resume(struct sandbox *s); // reads on where there was no room
 // An event of casemated's own about the sandbox; plain text without quotes.
 void audit_log_note(struct sandbox *s, const char *event, const char *reason);
+
+// denials.c
+void denials_init(struct sandbox *s);
+// An audit event of the sandbox, checked to be one: if it tells of a refusal, the guest is told,
+// too.
+void denials_tell(struct sandbox *s, const uint8_t *event, size_t size);
 
 // usage.c
 void usage_sample(struct sandbox *s);

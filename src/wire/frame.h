@@ -26,7 +26,7 @@ enum {
     FRAME_CREDIT_INITIAL = 1024 * 1024,
     // Streams that one result may announce.
     FRAME_RESULT_STREAMS_MAX = 4,
-    FRAME_PROTOCOL_VERSION = 1,
+    FRAME_PROTOCOL_VERSION = 2,
 };
 
 enum frame_kind {
@@ -48,6 +48,9 @@ enum frame_kind {
     FRAME_CREDIT,  // number: bytes the guest may send in addition
     FRAME_CANCEL,  // number: guest's stream: the client cancelled it, stop producing
     FRAME_BARRIER_DONE, // number: as in FRAME_BARRIER
+
+    // casemated to guest, channel 0, at any time after set-up.
+    FRAME_DENIAL, // text: one audit event of the sandbox's own, of something that was refused
 
     // guest to casemated.
     FRAME_HELLO,  // channel 0, once, first. pack: u32 FRAME_PROTOCOL_VERSION

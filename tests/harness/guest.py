@@ -16,8 +16,8 @@ import time
 from array import array
 
 HEADER = struct.Struct("<IBBHIQ")
-(ENV, TRUST, SETUP_DONE, OPEN, CLOSE, MESSAGE, CREDIT, CANCEL, BARRIER_DONE) = range(1, 10)
-(HELLO, RESULT, START, DATA, END, ERROR, REFUSE, BARRIER) = range(10, 18)
+(ENV, TRUST, SETUP_DONE, OPEN, CLOSE, MESSAGE, CREDIT, CANCEL, BARRIER_DONE, DENIAL) = range(1, 11)
+(HELLO, RESULT, START, DATA, END, ERROR, REFUSE, BARRIER) = range(11, 19)
 MORE, CALL, NOTE, DROP, OK, FAILED, FAILURE = (1 << n for n in range(7))
 PAYLOAD_MAX = 65536
 MESSAGE_MAX = 104857600
@@ -200,6 +200,11 @@ class Guest:
             self.send(TRUST, 0, number, text)
         self.send(SETUP_DONE, 0, 0)
 
+    def pid_of_init(self):
+        """As this machine's processes see it."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
+            return int(children.read().split()[0])
+
     def set_memory_events(self, text):
         self.events.seek(0)
         self.events.truncate()
@@ -262,7 +267,7 @@ class Guest:
         try:
             for kind, flags, channel, number, payload in frames:
                 if kind == HELLO:
-                    assert payload == struct.pack("<I", 1) and not self.greeted
+                    assert payload == struct.pack("<I", 2) and not self.greeted
                     self.greeted = True
                 else:
                     self.channels[channel].take(kind, flags, number, payload)

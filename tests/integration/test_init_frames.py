@@ -81,6 +81,58 @@ def test_init_is_out_of_reach(ch):
     assert sh(ch, "kill -9 1 2>/dev/null; cat /proc/1/environ /proc/1/maps 2>/dev/null; ls /proc/1/fd/ 2>/dev/null; echo") == "\n"
 
 
+# The list of refusals.
+
+DENIALS = "/run/casemate/denials.jsonl"
+
+
+def deny(guest, **event):
+    text = json.dumps({"ts": "2026-01-02T03:04:05.678Z", **event}, separators=(",", ":"))
+    guest.send(g.DENIAL, 0, 0, text.encode())
+
+
+def test_denials(own):
+    ch = own.open()
+    deny(own, ev="conn_deny", conn=7, port=443, name="evil.test", ip="198.18.0.9", reason="no rule allows it")
+    deny(own, ev="conn_deny", conn=8, port=22, ip="10.0.0.1", reason="private address")
+    deny(own, ev="misuse", name="api.test", secret="S1", where="body", path="/p", reason="not here")
+    deny(own, ev="swap", name="api.test", secret="S1")
+    for text in (b"", b"{", b"[]", b'"conn_deny"', b'{"ev":7}', b"\0" * 100, b'{"ev":"conn_deny","x":"\xff"}'):
+        own.send(g.DENIAL, 0, 0, text)
+    lines = [json.loads(line) for line in sh(ch, f"cat {DENIALS}").splitlines()]
+    assert lines == [
+        {"ts": "2026-01-02T03:04:05.678Z", "what": "connection", "host": "evil.test", "port": 443,
+         "reason": "no rule allows it", "conn": 7},
+        {"ts": "2026-01-02T03:04:05.678Z", "what": "connection", "host": "10.0.0.1", "port": 22,
+         "reason": "private address", "conn": 8},
+        {"ts": "2026-01-02T03:04:05.678Z", "what": "secret", "host": "api.test", "reason": "not here",
+         "secret": "S1"}]
+    assert sh(ch, f"stat -c '%u %a' {DENIALS} /run/casemate") == "0 644\n0 755\n"
+    assert sh(ch, f"echo x >> {DENIALS} 2>/dev/null || echo no") == "no\n"
+
+
+def test_denials_are_bounded(own):
+    ch = own.open()
+    for n in range(1200):
+        deny(own, ev="conn_deny", conn=n, reason="x" * 1000)
+    sizes = [int(size) for size in sh(ch, f"stat -c %s {DENIALS} {DENIALS}.1").split()]
+    assert max(sizes) <= 1 << 20 and sum(sizes) > 1 << 20
+    last = json.loads(sh(ch, f"tail -n 1 {DENIALS}"))
+    assert last["conn"] == 1199
+    deny(own, ev="conn_deny", reason="x" * 60000)
+    assert json.loads(sh(ch, f"tail -n 1 {DENIALS}")) == last
+
+
+@pytest.mark.parametrize("trap", ["ln -s /etc/victim {}", "mkfifo {}", "mkdir {}", "mknod {} c 1 3"])
+def test_denials_follow_nothing(own, trap):
+    ch = own.open()
+    root = f"/proc/{own.pid_of_init()}/root"
+    os.makedirs(f"{root}/run/casemate", exist_ok=True)
+    assert os.system(trap.format(root + DENIALS)) == 0
+    deny(own, ev="conn_deny", reason="x")
+    assert sh(ch, "cat /etc/victim 2>/dev/null; echo alive") == "alive\n"
+
+
 # Processes.
 
 
