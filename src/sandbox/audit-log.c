@@ -65,8 +65,8 @@ static void
 take_event(struct sandbox *s, const uint8_t *event, size_t size)
 {
     enum event_type type = (enum event_type)event[0];
-    if (type == EVENT_READY && size - 1 <= EVENT_CA_MAX && buf_size(&s->ca) == 0 && size > 1) {
-        (void)buf_append(&s->ca, event + 1, size - 1);
+    if (type == EVENT_READY && size - 1 <= EVENT_CA_MAX && buf_size(&s->ca) == 0 &&
+        trust_take_ca(&s->ca, event + 1, size - 1) == 0) {
         sandbox_maybe_running(s);
     } else if (type == EVENT_AUDIT && is_event(event + 1, size - 1)) {
         (void)write_event(s, event + 1, size - 1);
