@@ -60,7 +60,7 @@ fmt: ## bring the C sources into the house format
 
 .PHONY: integration
 integration: all ## the suites that drive the real programs; needs root. K=EXPRESSION selects
-	tests/harness/fetch tests
+	tests/harness/fetch tests clients
 	$(CACHE)/venv/tests/bin/python -m pytest -c tests/pytest.ini $(if $(K),-k '$(K)') \
 	    tests/integration tests/security
 

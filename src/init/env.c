@@ -20,19 +20,24 @@ static const struct {
     {"LANG", "C.UTF-8"},
     {"PATH", "/home/app/.local/bin:/home/app/.deno/bin:/usr/local/sbin:/usr/local/bin:"
              "/usr/sbin:/usr/bin:/sbin:/bin"},
-    // Programs that look for roots in a place of their own, or bring their own.
+    // Programs that look for roots in a place of their own, or bring their own. Those that replace
+    // theirs get the whole bundle, those that add to theirs the one certificate. sudo and login
+    // shells have the same names in image/files/etc: change all of them.
     {"SSL_CERT_FILE", SETUP_BUNDLE_PATH},
     {"SSL_CERT_DIR", "/etc/ssl/certs"},
     {"CURL_CA_BUNDLE", SETUP_BUNDLE_PATH},
     {"GIT_SSL_CAINFO", SETUP_BUNDLE_PATH},
     {"REQUESTS_CA_BUNDLE", SETUP_BUNDLE_PATH},
     {"PIP_CERT", SETUP_BUNDLE_PATH},
+    {"HTTPLIB2_CA_CERTS", SETUP_BUNDLE_PATH},
     {"AWS_CA_BUNDLE", SETUP_BUNDLE_PATH},
     {"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", SETUP_BUNDLE_PATH},
     {"CARGO_HTTP_CAINFO", SETUP_BUNDLE_PATH},
     {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", SETUP_BUNDLE_PATH},
     {"npm_config_cafile", SETUP_BUNDLE_PATH},
+    {"YARN_HTTPS_CA_FILE_PATH", SETUP_BUNDLE_PATH},
     {"NODE_EXTRA_CA_CERTS", SETUP_CA_PATH},
+    {"NODE_USE_SYSTEM_CA", "1"},
     {"DENO_CERT", SETUP_CA_PATH},
     {"DENO_TLS_CA_STORE", "system,mozilla"},
 };

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "init/denials.h"
 #include "init/identity.h"
+#include "init/keystore.h"
 #include "wire/pack.h"
 
 #include <errno.h>
@@ -64,6 +65,41 @@ write_text(const char *path, const char *text)
     write_file(path, text, strlen(text));
 }
 
+// The file that an image with Java has, and no other; on a root volume it may be anything.
+static int
+read_keystore(struct buf *out)
+{
+    struct stat st;
+    cleanup_fd int fd = open(KEYSTORE_PATH, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > KEYSTORE_MAX)
+        return -EINVAL;
+    uint8_t *room = buf_reserve(out, (size_t)st.st_size);
+    int r = room != NULL ? fd_read_all(fd, room, (size_t)st.st_size) : -ENOMEM;
+    if (r == 0)
+        buf_commit(out, (size_t)st.st_size);
+    return r;
+}
+
+// A sandbox whose Java cannot be told is still one.
+static void
+extend_keystore(const struct buf *bundle)
+{
+    cleanup_buf struct buf store;
+    cleanup_buf struct buf extended = {0};
+    buf_init(&store, KEYSTORE_MAX);
+    int r = read_keystore(&store);
+    if (r == -ENOENT)
+        return;
+    if (r == 0 && keystore_extend(&extended, buf_bytes(&store), buf_size(&store), bundle) < 0)
+        r = -EINVAL;
+    if (r == 0)
+        r = replace_file(KEYSTORE_PATH, buf_bytes(&extended), buf_size(&extended));
+    if (r < 0)
+        log_warn("Java's trust store stays as it is", "error", strerrorname_np(-r));
+}
+
 static void
 write_trust(struct setup *s)
 {
@@ -77,6 +113,7 @@ write_trust(struct setup *s)
     (void)mkdir("/etc/casemate", DIRECTORY_MODE);
     write_file(SETUP_CA_PATH, buf_bytes(&s->ca), buf_size(&s->ca));
     write_file(SETUP_BUNDLE_PATH, buf_bytes(&s->bundle), buf_size(&s->bundle));
+    extend_keystore(&s->bundle);
     buf_done(&s->ca);
     buf_done(&s->bundle);
 }

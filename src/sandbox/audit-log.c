@@ -224,11 +224,14 @@ audit_log_note(struct sandbox *s, const char *event, const char *reason)
 static int
 take_ready(struct sandbox *s, const uint8_t *pem, size_t size)
 {
-    if (s->worker_ready || size == 0 || size > EVENT_CA_MAX)
+    cleanup_buf struct buf ca;
+    buf_init(&ca, s->ca.cap);
+    if (s->worker_ready || size == 0 || size > EVENT_CA_MAX || trust_take_ca(&ca, pem, size) < 0)
         return -1;
     if (buf_size(&s->ca) == 0)
-        (void)buf_append(&s->ca, pem, size);
-    else if (buf_size(&s->ca) != size || memcmp(buf_bytes(&s->ca), pem, size) != 0)
+        (void)buf_append(&s->ca, buf_bytes(&ca), buf_size(&ca));
+    else if (buf_size(&s->ca) != buf_size(&ca) ||
+             memcmp(buf_bytes(&s->ca), buf_bytes(&ca), buf_size(&ca)) != 0)
         return -1;
     s->worker_ready = true;
     sandbox_maybe_running(s);

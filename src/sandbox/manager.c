@@ -181,7 +181,7 @@ static int
 collect_roots(struct manager *m, struct error *err)
 {
     const struct manager_options *o = &m->options;
-    const char *for_sandboxes[] = {o->image_bundle, o->roots_file};
+    const char *for_sandboxes[] = {o->image_bundle, o->roots_file, o->egress_ca};
     const char *for_workers[] = {o->roots_file, o->egress_ca};
     cleanup_buf struct buf roots;
     buf_init(&m->trust, TRUST_MAX);

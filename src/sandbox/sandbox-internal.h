@@ -141,3 +141,6 @@ void usage_close(struct sandbox *s);
 // Appends every well-formed certificate of the PEM files to out, each once, written anew. A path
 // may be NULL. ERR_NOT_FOUND when a file cannot be read.
 int trust_collect(struct buf *out, const char *const *paths, size_t count, struct error *err);
+// The one CA certificate in what a worker sent as its own, written anew into out, which is empty.
+// -1, and out stays empty, when it holds none or several.
+int trust_take_ca(struct buf *out, const void *pem, size_t size);

@@ -19,7 +19,7 @@ struct manager_options {
     const char *region;     // three letters
     const char *roots_file; // PEM roots that upstreams are verified with (and that sandboxes trust)
     const char *image_bundle;          // PEM roots of the image, or NULL
-    const char *egress_ca;             // further PEM roots for upstreams (--egress-ca), or NULL
+    const char *egress_ca;             // further PEM roots (--egress-ca), of the same use; or NULL
     const char *const *dial_overrides; // NAME=ADDR:PORT, NULL-terminated, or NULL
     const char *audit_file;            // egress audit, one JSON object a line, appended
     unsigned sandboxes_max;            // at once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bundles of PEM certificates (RFC 7468). One malformed block makes some TLS libraries reject a
-// whole file, so blocks are decoded and written anew, and what cannot be decoded is left out.
+// whole file, so blocks are decoded and written anew, and what is no certificate is left out.
 #include "sandbox/sandbox-internal.h"
 
 #include "base/base64.h"
@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 enum {
@@ -41,7 +42,19 @@ read_file(const char *path, struct buf *out, struct error *err)
     }
 }
 
-// The base64 digits of a block, without white space; 0 when it is malformed.
+static bool
+is_certificate(const char *digits, size_t size, bool must_be_ca)
+{
+    cleanup_free uint8_t *der = xmalloc(base64_decoded_max(size));
+    ptrdiff_t n = base64_decode(der, digits, size);
+    const uint8_t *end = der;
+    X509 *x = n > 0 ? d2i_X509(NULL, &end, (long)n) : NULL;
+    bool good = x != NULL && end == der + n && (!must_be_ca || X509_check_ca(x) == 1);
+    X509_free(x);
+    return good;
+}
+
+// The base64 digits of a block, without white space; 0 when there are too many.
 static size_t
 strip(char *out, const char *text, size_t size)
 {
@@ -53,7 +66,7 @@ strip(char *out, const char *text, size_t size)
             return 0;
         out[used++] = text[i];
     }
-    return base64_is_valid(out, used) ? used : 0;
+    return used;
 }
 
 static int
@@ -74,20 +87,26 @@ append_block(struct buf *out, const char *digits, size_t size)
     return buf_append(out, buf_bytes(&block), buf_size(&block));
 }
 
+// Appends the certificates of the text, or the CAs alone. -1 when out is full.
 static int
-collect_text(struct buf *out, const char *text)
+collect_text(struct buf *out, const char *text, bool only_cas, size_t *ret_found)
 {
+    size_t found = 0;
     cleanup_free char *digits = xmalloc(TRUST_CERTIFICATE_MAX);
     while ((text = strstr(text, begin_mark)) != NULL) {
         text += strlen(begin_mark);
         const char *end = strstr(text, end_mark);
         if (end == NULL)
-            return 0;
+            break;
         size_t size = strip(digits, text, (size_t)(end - text));
-        if (size > 0 && append_block(out, digits, size) < 0)
-            return -1;
         text = end;
+        if (!is_certificate(digits, size, only_cas))
+            continue;
+        found++;
+        if (append_block(out, digits, size) < 0)
+            return -1;
     }
+    *ret_found = found;
     return 0;
 }
 
@@ -101,8 +120,21 @@ trust_collect(struct buf *out, const char *const *paths, size_t count, struct er
         buf_init(&file, TRUST_FILE_MAX);
         if (read_file(paths[i], &file, err) < 0)
             return -1;
-        if (collect_text(out, (const char *)buf_bytes(&file)) < 0)
+        size_t found = 0;
+        if (collect_text(out, (const char *)buf_bytes(&file), false, &found) < 0)
             return error_set(err, ERR_TOO_LARGE, "too many certificates in %s", paths[i]);
+    }
+    return 0;
+}
+
+int
+trust_take_ca(struct buf *out, const void *pem, size_t size)
+{
+    cleanup_free char *text = strndup(pem, size);
+    size_t found = 0;
+    if (text == NULL || collect_text(out, text, true, &found) < 0 || found != 1) {
+        buf_clear(out);
+        return -1;
     }
     return 0;
 }

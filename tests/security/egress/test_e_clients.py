@@ -1,102 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Case 83: the clients that people use, with their defaults, through interception (a bound host, whose
-secret they present) and through pass-through (a host with a certificate of its own)."""
+secret they present) and through pass-through (a host with a certificate of its own). No flag and no
+variable tells them of any certificate."""
 
-import base64
-import hashlib
-import http.server
-import io
-import json
+import os
 import pathlib
-import ssl
 import subprocess
-import tarfile
-import threading
-import zipfile
 
 import pytest
+from clients import web
+from clients.report import note
 from harness import leaks
 from harness.fixtures import S1
 from harness.instance import Instance
 from harness.rpc import Sandbox
 
-BIG = b"0123456789abcdef" * (1 << 17)
-
-
-def repository(top: pathlib.Path) -> None:
-    """A Git repository as a plain web server gives it out."""
-    work = top / "work"
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(top), "GIT_CONFIG_NOSYSTEM": "1"}
-    for command in (["init", "-q", str(work)],
-                    ["-C", str(work), "-c", "user.name=t", "-c", "user.email=t@t.test", "commit", "-q",
-                     "--allow-empty", "-m", "cloned"],
-                    ["clone", "-q", "--bare", str(work), str(top / "r.git")],
-                    ["-C", str(top / "r.git"), "update-server-info"]):
-        subprocess.run(["git", *command], check=True, env=env)
-
-
-def wheel(top: pathlib.Path) -> None:
-    folder = top / "simple" / "tiny"
-    folder.mkdir(parents=True)
-    name = "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(folder / name, "w") as out:
-        out.writestr("tiny.py", "WORD = 'installed'\n")
-        out.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        out.writestr("tiny-1.0.dist-info/WHEEL",
-                     "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        out.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\n")
-    (folder / "index.html").write_text(f"<a href='{name}'>{name}</a>")
-
-
-def node_package(top: pathlib.Path, host: str) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as out:
-        for name, text in (("package.json", '{"name":"tiny","version":"1.0.0"}'),
-                           ("index.js", "module.exports = 'installed'")):
-            entry = tarfile.TarInfo("package/" + name)
-            entry.size = len(text)
-            out.addfile(entry, io.BytesIO(text.encode()))
-    folder = top / "npm"
-    folder.mkdir()
-    (folder / "tiny-1.0.0.tgz").write_bytes(packed.getvalue())
-    (folder / "tiny").write_text(json.dumps({"name": "tiny", "dist-tags": {"latest": "1.0.0"}, "versions": {
-        "1.0.0": {"name": "tiny", "version": "1.0.0", "dist": {
-            "tarball": f"https://{host}/npm/tiny-1.0.0.tgz",
-            "shasum": hashlib.sha1(packed.getvalue()).hexdigest()}}}}))
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Gives out a folder, to those who present the value, if one is wanted."""
-
-    daemon_threads = True
-
-    def __init__(self, cert, top: pathlib.Path, wanted: str | None):
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def __init__(self, *args):
-                super().__init__(*args, directory=str(top))
-
-            def do_GET(self):
-                kind, _, given = self.headers.get("Authorization", "").partition(" ")
-                if kind == "Basic":
-                    given = base64.b64decode(given).decode().partition(":")[2]
-                if wanted is None or given == wanted:
-                    super().do_GET()
-                    return
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", "Basic realm=t")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*cert)
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+CACHE = pathlib.Path(os.environ.get("CASEMATE_CACHE", "/var/cache/casemate"))
+BIG = str(len(web.BIG))
+SIZE = f"200 {BIG}"
+PUSHED = 3 << 20  # random bytes, more than git sends in one piece
+AUTH = "headers={'Authorization': 'Bearer ' + os.environ['S1']}"
+URL = "'https://' + os.environ['HOST'] + '/big'"
 
 
 @pytest.fixture(autouse=True)
@@ -105,61 +29,164 @@ def fresh_records():
 
 
 @pytest.fixture(scope="module")
-def box(leaks_before, authority, tmp_path_factory):
-    servers, flags = [], [f"--egress-ca={authority.cert}"]
-    for name, wanted in (("api.test", S1), ("files.test", None)):
-        top = tmp_path_factory.mktemp("web")
-        repository(top)
-        wheel(top)
-        node_package(top, name)
-        (top / "big").write_bytes(BIG)
-        servers.append(Server(authority.issue(name), top, wanted))
-        flags.append(f"--egress-host={name}=127.0.0.1:{servers[-1].server_address[1]}")
+def servers(authority, tmp_path_factory):
+    with web.sites(authority, {"api.test": S1, "files.test": None}, tmp_path_factory.mktemp) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def box(leaks_before, authority, servers, tmp_path_factory):
+    flags = [f"--egress-ca={authority.cert}"]
+    flags += [f"--egress-host={name}={site.address}" for name, site in servers.items()]
     with Instance(tmp_path_factory.mktemp("state"), *flags) as instance:
         with Sandbox(instance, allow_net=["api.test", "files.test"],
                      secrets={"S1": {"hosts": ["api.test"], "value": S1}}) as sandbox:
-            sandbox.write("/home/app/ca.pem", pathlib.Path(authority.cert).read_bytes())
+            archive = web.packed(CACHE / "python" / "clients")
+            out = sandbox.sh("mkdir -p /home/app/python && tar xzf - -C /home/app/python", stdin=archive)
+            assert out.code == 0, out.stderr
             yield sandbox
-    for server in servers:
-        server.shutdown()
-        server.server_close()
     assert not leaks.since(leaks_before)
 
 
-FETCH = ("const r = await fetch('https://' + host + '/big', {headers: {authorization: 'Bearer ' + key}});"
-         "console.log(r.status, (await r.arrayBuffer()).byteLength)")
+def python(code: str) -> str:
+    return f'PYTHONPATH=/home/app/python python3 -c "{code}"'
+
+
+JS = ("const r = await fetch('https://' + host + '/big', {headers: {authorization: 'Bearer ' + key}});"
+      "console.log(r.status, (await r.arrayBuffer()).byteLength)")
+NODE_HTTPS = ("require('https').get({host: process.env.HOST, path: '/big', headers: {authorization: "
+              "'Bearer ' + process.env.S1}}, r => {let n = 0; r.on('data', d => n += d.length);"
+              "r.on('end', () => console.log(r.statusCode, n))})")
+AIOHTTP = ("import os, asyncio, aiohttp\n"
+           "async def main():\n"
+           "    async with aiohttp.ClientSession() as s:\n"
+           f"        async with s.get({URL}, {AUTH}) as r: print(r.status, len(await r.read()))\n"
+           "asyncio.run(main())")
+# Name: how it tells its version, the script, what that must print.
 CLIENTS = {
-    "curl": ('curl -sS -f -H "Authorization: Bearer $S1" https://$HOST/big | wc -c', str(len(BIG))),
-    "curl -u": ('curl -sS -f -u "u:$S1" https://$HOST/big | wc -c', str(len(BIG))),
-    "git": ('rm -rf c && git clone -q "https://u:$S1@$HOST/r.git" c && git -C c log --format=%s', "cloned"),
-    "pip": ('rm -rf w && pip install -q --no-cache-dir --no-deps --target w '
+    "curl": ("curl --version", 'curl -sS -f -H "Authorization: Bearer $S1" https://$HOST/big | wc -c', BIG),
+    "curl -u": ("curl --version", 'curl -sS -f -u "u:$S1" https://$HOST/big | wc -c', BIG),
+    "wget": ("wget --version", 'wget -q -O- --header "Authorization: Bearer $S1" https://$HOST/big | wc -c',
+             BIG),
+    "git clone": ("git --version", 'git clone -q "https://u:$S1@$HOST/r.git" c && '
+                  "git -C c log --format=%s | tail -1", "cloned"),
+    "pip": ("pip --version", "pip install -q --no-cache-dir --no-deps --target w "
             '--index-url "https://u:$S1@$HOST/simple/" tiny && PYTHONPATH=w python3 -c '
             '"import tiny; print(tiny.WORD)"', "installed"),
-    "npm": ('rm -rf n && mkdir n && cd n && echo "//$HOST/npm/:_authToken=$S1" > .npmrc && '
-            'npm install --silent --no-audit --no-fund --cache ./cache --registry "https://$HOST/npm/" tiny '
+    "uv": ("/home/app/python/bin/uv --version", "/home/app/python/bin/uv pip install -q --no-cache "
+           '--target w --default-index "https://u:$S1@$HOST/simple/" tiny && '
+           'PYTHONPATH=w python3 -c "import tiny; print(tiny.WORD)"', "installed"),
+    "npm": ("npm --version", 'echo "//$HOST/npm/:_authToken=$S1" > .npmrc && '
+            'npm install --silent --cache ./cache --registry "https://$HOST/npm/" tiny '
             '>/dev/null && node -p "require(\'tiny\')"', "installed"),
-    "node": ("node --input-type=module -e \"const host=process.env.HOST, key=process.env.S1;" + FETCH + '"',
-             f"200 {len(BIG)}"),
-    "deno": ("echo \"const host=Deno.env.get('HOST'), key=Deno.env.get('S1');" + FETCH +
-             '" > f.js && deno run -q -A f.js', f"200 {len(BIG)}"),
-    "urllib": ('python3 -c "import os, urllib.request as u; print(len(u.urlopen(u.Request('
-               "'https://' + os.environ['HOST'] + '/big', headers={'Authorization': 'Bearer ' + "
-               "os.environ['S1']})).read()))\"", str(len(BIG))),
-    "requests": ('python3 -c "import os; from pip._vendor import requests as r; s = r.Session(); print(*{len(s.get('
-                 "'https://' + os.environ['HOST'] + '/big', headers={'Authorization': 'Bearer ' + "
-                 "os.environ['S1']}).content) for _ in range(3)})\"", str(len(BIG))),
+    "node fetch": ("node --version", 'node --input-type=module -e "const host=process.env.HOST, '
+                   f'key=process.env.S1;{JS}"', SIZE),
+    "node https": ("node --version", f'node -e "{NODE_HTTPS}"', SIZE),
+    "deno fetch": ("deno --version", "echo \"const host=Deno.env.get('HOST'), key=Deno.env.get('S1');" + JS +
+                   '" > f.js && deno run -q -A f.js', SIZE),
+    "python urllib": ("python3 --version", python(
+        "import os, urllib.request as u; r = u.urlopen(u.Request(" + URL + ", " + AUTH + "));"
+        "print(r.status, len(r.read()))"), SIZE),
+    "python requests": (python("import requests; print(requests.__version__)"), python(
+        f"import os, requests; r = requests.get({URL}, {AUTH}); print(r.status_code, len(r.content))"), SIZE),
+    "python httpx": (python("import httpx; print(httpx.__version__)"), python(
+        f"import os, httpx; r = httpx.get({URL}, {AUTH}); print(r.status_code, len(r.content))"), SIZE),
+    "python aiohttp": (python("import aiohttp; print(aiohttp.__version__)"), python(AIOHTTP), SIZE),
 }
-# Only to a host whose certificate nobody in the sandbox knows must a client be told of it.
-TRUST = " ".join(f"{name}=/home/app/ca.pem" for name in (
-    "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS", "DENO_CERT", "npm_config_cafile"))
+
+
+def run(box, host: str, script: str, **params):
+    return box.sh(f"export HOST={host} HOME=/home/app; cd $(mktemp -d) && {script}", timeout=50, **params)
 
 
 @pytest.mark.parametrize("host", ["api.test", "files.test"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_case_83_clients(box, client, host):
-    script, wanted = CLIENTS[client]
-    trust = f"export {TRUST}; " if host == "files.test" else ""
-    out = box.sh(f"{trust}export HOST={host} HOME=/home/app; cd /tmp; {script}", timeout=50)
+def test_case_83_clients(box, servers, client, host):
+    version, script, wanted = CLIENTS[client]
+    servers[host].heads.clear()
+    out = run(box, host, script)
     assert (out.code, out.text.strip()) == (0, wanted), out
     assert S1.encode() not in out.stdout + out.stderr
+    assert servers[host].heads
+    if host == "files.test":
+        assert not any(S1.encode() in head for head in servers[host].heads)
+    note(client, box.check_sh(version), host == "api.test")
+
+
+@pytest.mark.parametrize("host", ["api.test", "files.test"])
+def test_case_83_git_push(box, servers, host):
+    """More than git's postBuffer, so that the pack goes in chunks; and a small one, which has a length."""
+    out = run(box, host, 'git clone -q "https://u:$S1@$HOST/r.git" c && cd c && '
+              "git config user.name t && git config user.email t@t.test && "
+              "git commit -q --allow-empty -m small && git push -q origin HEAD:refs/heads/pushed && "
+              f"head -c {PUSHED} /dev/urandom > large && git add large && git commit -q -m large && "
+              "git push -q origin HEAD:refs/heads/pushed && sha256sum < large && git rev-parse HEAD")
+    assert out.code == 0, out
+    sum_inside, commit = out.text.split("  -\n")
+    top = servers[host].top
+    git = ["git", "-C", str(top / "r.git")]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(top), "GIT_CONFIG_NOSYSTEM": "1"}
+    got = subprocess.run([*git, "rev-parse", "pushed"], env=env, capture_output=True, text=True, check=True)
+    assert got.stdout == commit
+    blob = subprocess.run(f"git -C {top}/r.git cat-file blob pushed:large | sha256sum", shell=True, env=env,
+                          capture_output=True, text=True, check=True)
+    assert blob.stdout.split()[0] == sum_inside
+    assert any(b"transfer-encoding: chunked" in head.lower() for head in servers[host].heads)
+    assert S1.encode() not in out.stdout + out.stderr
+    note("git push", box.check_sh("git --version"), host == "api.test")
+
+
+# Clients that find the roots without any variable.
+UNTOLD = ("curl", "wget", "git clone", "node fetch", "python urllib")
+
+
+@pytest.mark.parametrize("client", UNTOLD)
+def test_case_83_without_the_environment(box, client):
+    _, script, wanted = CLIENTS[client]
+    key = box.check_sh("printenv S1").strip()
+    out = run(box, "api.test", script, clearEnv=True,
+              env={"S1": key, "PATH": "/usr/local/bin:/usr/bin:/bin"})
+    assert (out.code, out.text.strip()) == (0, wanted), out
+
+
+def test_case_83_who_gets_the_variables(box):
+    """sudo and login shells tell the same as the sandbox; what the user set wins everywhere."""
+    def variables(script, **params):
+        return dict(line.split("=", 1) for line in box.check_sh(script, **params).splitlines())
+
+    paths = {"/etc/ssl/certs/ca-certificates.crt", "/etc/casemate/ca.pem", "/etc/ssl/certs"}
+    inside = variables("env")
+    names = {n for n, v in inside.items() if v in paths} | {"NODE_USE_SYSTEM_CA", "DENO_TLS_CA_STORE"}
+    assert len(names) == 17
+    told = {name: inside[name] for name in names}
+    for script in ("sudo env", "env -i HOME=/root bash -lc env", "sudo -i env", "sudo su - app -c env"):
+        assert {n: v for n, v in variables(script).items() if n in names} == told, script
+    own = dict.fromkeys(names, "/own")
+    for script in ("env", "sudo env", "bash -lc env"):
+        assert {n: v for n, v in variables(script, env=own).items() if n in names} == own, script
+
+
+def test_case_83_a_variable_of_the_policy_wins(box):
+    with Sandbox(box.instance, env={"SSL_CERT_FILE": "/mine.pem"}) as other:
+        assert other.check_sh("printenv SSL_CERT_FILE CURL_CA_BUNDLE").split() == [
+            "/mine.pem", "/etc/ssl/certs/ca-certificates.crt"]
+
+
+def test_case_83_the_files(box, authority):
+    """The CA stands alone, in the bundle once, and where OpenSSL looks by hash; the bundle is well formed."""
+    assert box.check_sh("grep -c BEGIN /etc/casemate/ca.pem").strip() == "1"
+    for check in ("openssl verify -CAfile /etc/ssl/certs/ca-certificates.crt /etc/casemate/ca.pem",
+                  "openssl verify -no-CAfile -CApath /etc/ssl/certs /etc/casemate/ca.pem"):
+        assert "OK" in box.check_sh(check), check
+    out = box.python(
+        "import re, ssl\n"
+        "read = lambda path: re.findall('-----BEGIN.*?END CERTIFICATE-----', open(path).read(), re.S)\n"
+        "bundle = read('/etc/ssl/certs/ca-certificates.crt')\n"
+        "assert len(bundle) == len(set(map(ssl.PEM_cert_to_DER_cert, bundle)))\n"
+        "assert read('/etc/casemate/ca.pem')[0] in bundle\n"
+        "print(len(bundle))\n")
+    assert out.code == 0 and int(out.text) > 100, out
+    # An upgrade of ca-certificates in the sandbox writes the bundle anew.
+    box.check_sh("sudo update-ca-certificates 2>&1")
+    out = run(box, "api.test", CLIENTS["curl"][1])
+    assert (out.code, out.text.strip()) == (0, BIG), out
