@@ -12,7 +12,7 @@
 
 // 44 characters, so that the placeholder is as long.
 #define VALUE "sk-live-4f9aQ2mZx8Lr7TbYc1Vw6Np3Hd5Kj0Gs9Ue2"
-#define SHORT "pass=word!"
+#define SHORT "pass=word!18-long!"
 
 struct fixture {
     struct policy *policy;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clients and a guest around a real manager: the test plays launcher, worker and casemate-init,
 // honest or hostile, at the other ends of the sockets.
+#include "certificate.h"
 #include "unit.h"
 
 #include "base/cleanup.h"
@@ -18,7 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static const char certificate[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+static char certificate[2048]; // of a CA, PEM
 
 struct client {
     struct buf text; // messages, each ended by a newline
@@ -176,9 +177,9 @@ create(struct bench *b, struct guest *g)
     assert_int_equal(count, 1);
     g->fd = fds[0];
     buf_init(&g->in, 1024 * 1024);
-    const char ready[] = "\x01"
-                         "PEM";
-    assert_int_equal(fd_send_msg(g->events, ready, sizeof ready - 1, NULL, 0), 0);
+    char ready[1 + sizeof certificate] = {EVENT_READY};
+    memcpy(ready + 1, certificate, strlen(certificate));
+    assert_int_equal(fd_send_msg(g->events, ready, 1 + strlen(certificate), NULL, 0), 0);
     static const uint8_t version[] = {FRAME_PROTOCOL_VERSION, 0, 0, 0};
     send_frame(b, g, (struct frame){.kind = FRAME_HELLO, .payload = version, .size = 4});
     assert_non_null(b->created);
@@ -195,6 +196,7 @@ set_up(void **state)
     int pair[2];
     struct error err;
     b = (struct bench){0};
+    make_certificate(certificate, sizeof certificate, "test", "critical,CA:true");
     assert_int_equal(uv_loop_init(&b.loop), 0);
     assert_int_equal(fd_socketpair(SOCK_SEQPACKET | SOCK_NONBLOCK, pair), 0);
     strcpy(b.roots, "/tmp/casemate-test-roots-XXXXXX");
