@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One P-256 key signs, another serves all leaves: making a leaf is one signature, no key
-// generation. Dates go back one hour, for guests whose clock is behind, and leaves are made anew an
-// hour before they end. Ready contexts are kept in a table of fixed size, least recently used out
+// One P-256 key signs, another serves all leaves: making a leaf is one signature on a copy of a
+// template, no key generation. Dates go back and leaves are made anew in time for guests whose
+// clock is an hour off. Ready contexts are kept in a table of fixed size, least recently used out
 // first.
+//
+// The authority lives as long as its sandbox, for its certificate is in trust stores in there that
+// nothing can renew. A sandbox may be extended again and again, so its end is put beyond all that;
+// the key is gone with the process.
 #include "egress/ca.h"
 
 #include "base/cleanup.h"
@@ -25,10 +29,10 @@
 #include <unistd.h>
 
 enum {
-    CA_LIFETIME_S = 7 * 24 * 3600,
+    CA_LIFETIME_S = 366 * 24 * 3600,
     LEAF_LIFETIME_S = 24 * 3600,
-    BACKDATE_S = 3600,
-    RENEW_BEFORE_S = 3600,
+    CLOCK_MARGIN_S =
+        3600 + 600, // how far a guest's clock may be off, and some time for a handshake
     SERIAL_SIZE = 16,
     COMMON_NAME_MAX = 64, // RFC 5280, ub-common-name
     LEAVES_MAX = 256,     // stops names under a wildcard from eating memory
@@ -49,6 +53,7 @@ struct ca {
     EVP_PKEY *key;
     EVP_PKEY *leaf_key;
     X509 *certificate;
+    X509 *template; // of leaves: all that is the same in each
     BIO *pem;
     int64_t end_s; // wall clock
     int64_t tick;
@@ -121,11 +126,10 @@ new_dns_name(const char *name, size_t size)
 }
 
 static bool
-set_frame(X509 *x, EVP_PKEY *key, int64_t now_s, int64_t end_s)
+set_dates(X509 *x, int64_t now_s, int64_t end_s)
 {
-    return X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
-           ASN1_TIME_set(X509_getm_notBefore(x), now_s - BACKDATE_S) != NULL &&
-           ASN1_TIME_set(X509_getm_notAfter(x), end_s) != NULL && X509_set_pubkey(x, key) == 1;
+    return ASN1_TIME_set(X509_getm_notBefore(x), now_s - CLOCK_MARGIN_S) != NULL &&
+           ASN1_TIME_set(X509_getm_notAfter(x), end_s) != NULL;
 }
 
 // --- the authority ---
@@ -225,7 +229,8 @@ new_authority(struct ca *ca, const struct policy *policy, int64_t now_s)
     static const char organisation[] = "Casemate";
     static const char common_name[] = "Casemate egress CA";
     cleanup_x509 X509 *x = X509_new();
-    if (x == NULL || !set_frame(x, ca->key, now_s, ca->end_s))
+    if (x == NULL || X509_set_version(x, X509_VERSION_3) != 1 || !set_serial(x) ||
+        !set_dates(x, now_s, ca->end_s) || X509_set_pubkey(x, ca->key) != 1)
         return NULL;
     X509_NAME *name = X509_get_subject_name(x);
     if (!add_name(name, NID_organizationName, organisation, sizeof organisation - 1) ||
@@ -236,6 +241,23 @@ new_authority(struct ca *ca, const struct policy *policy, int64_t now_s)
         !add_extension(x, x, NID_key_usage, "critical,keyCertSign") ||
         !add_extension(x, x, NID_subject_key_identifier, "hash") || !add_constraints(x, policy) ||
         X509_sign(x, ca->key, EVP_sha256()) <= 0)
+        return NULL;
+    return TAKE_PTR(x);
+}
+
+// Signed by its own key, so by nobody: X509_dup copies only what is whole.
+static X509 *
+new_template(struct ca *ca, int64_t now_s)
+{
+    cleanup_x509 X509 *x = X509_new();
+    if (x == NULL || X509_set_version(x, X509_VERSION_3) != 1 || !set_serial(x) ||
+        !set_dates(x, now_s, now_s) || X509_set_pubkey(x, ca->leaf_key) != 1 ||
+        X509_set_issuer_name(x, X509_get_subject_name(ca->certificate)) != 1 ||
+        !add_extension(x, ca->certificate, NID_basic_constraints, "critical,CA:FALSE") ||
+        !add_extension(x, ca->certificate, NID_key_usage, "critical,digitalSignature") ||
+        !add_extension(x, ca->certificate, NID_ext_key_usage, "serverAuth") ||
+        !add_extension(x, ca->certificate, NID_authority_key_identifier, "keyid") ||
+        X509_sign(x, ca->leaf_key, EVP_sha256()) <= 0)
         return NULL;
     return TAKE_PTR(x);
 }
@@ -253,7 +275,9 @@ finish(struct ca *ca, const struct policy *policy, struct ca **ret, struct error
         if (ca->key != NULL)
             ca->certificate = new_authority(ca, policy, now_s);
     }
-    if (ca->leaf_key == NULL || ca->pem == NULL || ca->certificate == NULL ||
+    if (ca->leaf_key != NULL && ca->certificate != NULL)
+        ca->template = new_template(ca, now_s);
+    if (ca->pem == NULL || ca->template == NULL ||
         PEM_write_bio_X509(ca->pem, ca->certificate) != 1) {
         ca_free(ca);
         return fail_openssl(err, "cannot make the egress CA");
@@ -385,6 +409,7 @@ ca_free(struct ca *ca)
     for (size_t i = 0; i < LEAVES_MAX; i++)
         SSL_CTX_free(ca->leaves[i].ctx);
     X509_free(ca->certificate);
+    X509_free(ca->template);
     EVP_PKEY_free(ca->key);
     EVP_PKEY_free(ca->leaf_key);
     BIO_free(ca->pem);
@@ -420,19 +445,14 @@ add_alternative_name(X509 *x, const char *name, size_t size, bool critical)
 static X509 *
 new_leaf(struct ca *ca, const char *name, size_t size, int64_t now_s, int64_t end_s)
 {
-    cleanup_x509 X509 *x = X509_new();
-    if (x == NULL || !set_frame(x, ca->leaf_key, now_s, end_s) ||
-        X509_set_issuer_name(x, X509_get_subject_name(ca->certificate)) != 1)
+    cleanup_x509 X509 *x = X509_dup(ca->template);
+    if (x == NULL || !set_serial(x) || !set_dates(x, now_s, end_s))
         return NULL;
     bool has_subject = size <= COMMON_NAME_MAX;
     if (has_subject && !add_name(X509_get_subject_name(x), NID_commonName, name, size))
         return NULL;
     // RFC 5280 4.2.1.6: critical when the subject is empty.
     if (!add_alternative_name(x, name, size, !has_subject) ||
-        !add_extension(x, ca->certificate, NID_basic_constraints, "critical,CA:FALSE") ||
-        !add_extension(x, ca->certificate, NID_key_usage, "critical,digitalSignature") ||
-        !add_extension(x, ca->certificate, NID_ext_key_usage, "serverAuth") ||
-        !add_extension(x, ca->certificate, NID_authority_key_identifier, "keyid") ||
         X509_sign(x, ca->key, EVP_sha256()) <= 0)
         return NULL;
     return TAKE_PTR(x);
@@ -464,7 +484,7 @@ mint(struct ca *ca, struct leaf *leaf, const char *name, size_t name_size, struc
         return -1;
     SSL_CTX_free(leaf->ctx);
     leaf->ctx = ctx;
-    leaf->renew_ms = (end_s - RENEW_BEFORE_S) * 1000;
+    leaf->renew_ms = (end_s - CLOCK_MARGIN_S) * 1000;
     leaf->name_size = name_size;
     memcpy(leaf->name, name, name_size);
     return 0;

