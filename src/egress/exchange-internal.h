@@ -49,6 +49,7 @@ struct exchange {
     uint64_t number; // of the request on this connection
     struct h1_body request_body;
     struct h1_body response_body;
+    struct buf request_trailers;
     struct buf trailers;       // secret: of the response
     struct decode *decode;     // NULL: the response is not coded
     enum head_framing framing; // of the response, towards the client

@@ -39,6 +39,8 @@ remember_request(struct exchange *x, const struct h1_head *head, struct h1_span 
     x->interim = 0;
     x->status = 0;
     h1_body_init(&x->request_body, head);
+    buf_clear(&x->request_trailers);
+    x->request_body.trailers = &x->request_trailers;
 }
 
 static void
@@ -77,17 +79,23 @@ audit_misuse(struct exchange *x, const struct substitute *s, const char *action)
                       "reason", s->reason, "action", action, NULL);
 }
 
-// A whole head has come. False: refused.
-static bool
-accept_head(struct exchange *x, const struct h1_head *head)
+static struct substitute
+start_substitute(const struct exchange *x)
 {
-    struct substitute s = {
+    return (struct substitute){
         .policy = x->w->policy,
         .host = x->to.name,
         .host_size = x->to.name_size,
         .port = x->to.port,
         .plain = x->plain,
     };
+}
+
+// A whole head has come. False: refused.
+static bool
+accept_head(struct exchange *x, const struct h1_head *head)
+{
+    struct substitute s = start_substitute(x);
     struct refusal r = {0};
     struct h1_span target;
     buf_clear(&x->head);
@@ -212,6 +220,26 @@ send_content(struct exchange *x, struct h1_span content)
     return true;
 }
 
+// The end of a chunked body. False: refused, and the host sees a body that is cut short.
+static bool
+send_end(struct exchange *x)
+{
+    struct substitute s = start_substitute(x);
+    struct refusal r = {0};
+    int rc = head_write_request_trailers(&x->request_trailers, &s, &x->head, &r);
+    if (rc == 0) {
+        exchange_write_upstream(x, "0\r\n", 3);
+        exchange_write_upstream(x, buf_bytes(&x->head), buf_size(&x->head));
+        exchange_write_upstream(x, "\r\n", 2);
+    } else if (s.reason != NULL) {
+        refuse_misuse(x, &s, &r);
+    } else {
+        exchange_refuse(x, &r);
+    }
+    buf_done(&x->head);
+    return rc == 0;
+}
+
 static bool
 take_body(struct exchange *x)
 {
@@ -229,8 +257,8 @@ take_body(struct exchange *x)
         return false;
     buf_consume(&x->in, used);
     if (r == H1_OK) {
-        if (x->request_body.framing == H1_BODY_CHUNKED)
-            exchange_write_upstream(x, "0\r\n\r\n", 5);
+        if (x->request_body.framing == H1_BODY_CHUNKED && !send_end(x))
+            return false;
         x->request = REQUEST_SENT;
         x->searched = 0;
         return true;

@@ -329,6 +329,7 @@ on_timer_closed(uv_handle_t *handle)
     buf_done(&x->head);
     buf_done(&x->out);
     buf_done(&x->trailers);
+    buf_done(&x->request_trailers);
     decode_free(x->decode);
     redact_free(x->redact);
     free(x);
@@ -416,6 +417,7 @@ exchange_start(struct worker *w, const struct exchange_options *options)
     buf_init_secret(&x->head, HEAD_WRITTEN_MAX);
     buf_init(&x->out, OUT_MAX);
     buf_init_secret(&x->trailers, H1_TRAILER_MAX);
+    buf_init(&x->request_trailers, H1_TRAILER_MAX);
     x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size, x->to.port);
     if (options->refusal != NULL)
         keep_refusal(x, options->refusal);

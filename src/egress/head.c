@@ -380,3 +380,21 @@ head_write_trailers(const struct buf *trailers, struct redact *redact, struct bu
     }
     return 0;
 }
+
+int
+head_write_request_trailers(const struct buf *trailers, struct substitute *s, struct buf *out,
+                            struct refusal *ret)
+{
+    struct h1_field field;
+    size_t at = 0;
+    while (h1_next_trailer(trailers, &at, &field)) {
+        if (substitute_forbid(s, field.name, "trailer") != SUBSTITUTE_OK ||
+            substitute_forbid(s, field.value, "trailer") != SUBSTITUTE_OK)
+            return refuse_misuse(s, ret);
+        if (!has_no_place_in_trailers(field.name) &&
+            (append_span(out, field.name) != 0 || buf_append_str(out, ": ") != 0 ||
+             append_span(out, field.value) != 0 || buf_append_str(out, "\r\n") != 0))
+            return refuse(ret, 431, "HEADER_TOO_LARGE", "the request's trailers are too large");
+    }
+    return 0;
+}

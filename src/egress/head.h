@@ -24,6 +24,11 @@ int head_check_request(const struct h1_head *head, const struct destination *to,
 int head_write_request(const struct h1_head *head, struct h1_span target, bool narrowed,
                        struct substitute *s, struct buf *out, struct refusal *ret);
 
+// Appends the trailer fields of a request, but for those that have no place there (RFC 9110 6.5.1).
+// Nothing is swapped there: a placeholder is misuse. -1: as above.
+int head_write_request_trailers(const struct buf *trailers, struct substitute *s, struct buf *out,
+                                struct refusal *ret);
+
 // How a response's body goes to the client.
 enum head_framing { HEAD_NO_BODY, HEAD_LENGTH, HEAD_CHUNKED, HEAD_UNTIL_CLOSE };
 

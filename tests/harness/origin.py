@@ -6,12 +6,13 @@ Paths: /echo (JSON of the request), /headers (the head as text), /slow?ms=N, /ch
 /status/NNN, /redirect?to=URL, /sse?n=N&ms=N, /until-close, /sha256 (of the body), /early (answers
 before it reads the body), /reset (closes without an answer). Of what the header x-key brought: /pieces?size=N
 sends it back in chunks of N bytes, /encoded?as=base64|hex|percent|basic encoded, and /stored what came last
-on any connection. Anything else answers "ok".
+on any connection. /script sends what the header x-script says, see Script. Anything else answers "ok".
 """
 
 import base64
 import dataclasses
 import hashlib
+import html
 import json
 import pathlib
 import socket
@@ -19,15 +20,30 @@ import ssl
 import threading
 import time
 import urllib.parse
+import zlib
 
 TLS_HANDSHAKE = 0x16
 
 ENCODINGS = {
+    "raw": bytes,
     "base64": base64.b64encode,
+    "base64-1": lambda value: base64.b64encode(b"x" + value + b"~"),
+    "base64-2": lambda value: base64.b64encode(b"xy" + value + b"~~"),
+    "base64-url": lambda value: base64.urlsafe_b64encode(b"???" + value).rstrip(b"="),
     "hex": lambda value: value.hex().encode(),
+    "hex-upper": lambda value: value.hex().upper().encode(),
     "percent": lambda value: b"".join(b"%%%02X" % c for c in value),
+    "percent-lower": lambda value: b"".join(b"%%%02x" % c for c in value),
+    "percent-minimal": lambda value: urllib.parse.quote_from_bytes(value, safe="").encode(),
+    "json": lambda value: b"".join(b"\\u%04x" % c for c in value),
+    "json-upper": lambda value: b"".join(b"\\u%04X" % c for c in value),
+    "html": lambda value: html.escape(value.decode()).encode(),
+    "html-decimal": lambda value: b"".join(b"&#%d;" % c for c in value),
+    "html-hex": lambda value: b"".join(b"&#x%x;" % c for c in value),
     "basic": lambda value: b"Basic " + base64.b64encode(b"user:" + value),
+    "basic-user": lambda value: b"Basic " + base64.b64encode(value + b":"),
 }
+CODINGS = {"gzip": 31, "deflate": 15, "bare": -15}  # for zlib
 
 
 @dataclasses.dataclass
@@ -54,6 +70,62 @@ class Connection:
     raw: bytearray = dataclasses.field(default_factory=bytearray)
     requests: list[Request] = dataclasses.field(default_factory=list)
     first_bytes: bytes = b""
+
+
+class Script:
+    """Steps of an answer, as base64 of JSON in x-script: ["send", text], ["chunk", text], and both in pieces:
+    ["pieces", size, text], ["chunks", size, text]; ["coded", coding, text] is one chunk; ["times", n, ms] are
+    chunks with the time at which they were sent; ["gate"] waits for the origin's gate. In a text, @FORM@ is
+    what x-key brought in that form of ENCODINGS."""
+
+    def __init__(self, sock, request: Request, gate: threading.Event):
+        self.sock = sock
+        self.key = (request.header("x-key") or "").encode()
+        self.gate = gate
+        self.steps = json.loads(base64.b64decode(request.header("x-script") or ""))
+
+    def fill(self, text: str) -> bytes:
+        out = text.encode("latin-1")
+        for name, encode in ENCODINGS.items():
+            out = out.replace(b"@%s@" % name.encode(), encode(self.key))
+        return out
+
+    def chunk(self, data: bytes) -> None:
+        self.sock.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def run(self) -> None:
+        for name, *args in self.steps:
+            getattr(self, "do_" + name)(*args)
+
+    def do_send(self, text: str) -> None:
+        self.sock.sendall(self.fill(text))
+
+    def do_chunk(self, text: str) -> None:
+        self.chunk(self.fill(text))
+
+    def do_pieces(self, size: int, text: str) -> None:
+        data = self.fill(text)
+        for n in range(0, len(data), size):
+            self.sock.sendall(data[n:n + size])
+            time.sleep(0.001)
+
+    def do_chunks(self, size: int, text: str) -> None:
+        data = self.fill(text)
+        for n in range(0, len(data), size):
+            self.chunk(data[n:n + size])
+            time.sleep(0.001)
+
+    def do_coded(self, coding: str, text: str, times: int = 1) -> None:
+        packer = zlib.compressobj(9, wbits=CODINGS[coding])
+        self.chunk(packer.compress(self.fill(text) * times) + packer.flush())
+
+    def do_times(self, count: int, ms: int) -> None:
+        for _ in range(count):
+            self.chunk(b"data: %f\n\n" % time.monotonic())
+            time.sleep(ms / 1000)
+
+    def do_gate(self) -> None:
+        self.gate.wait(20)
 
 
 class CutShort(ValueError):
@@ -118,6 +190,7 @@ class Origin:
         self._raw_greeting = raw_greeting
         self._context = None
         self._stored = b""
+        self.gate = threading.Event()
         self._lock = threading.Lock()
         self._live: set[socket.socket] = set()
         if cert is not None:
@@ -316,6 +389,9 @@ class Origin:
             return self._plain(sock, request, ENCODINGS[query["as"]](request.header("x-key").encode()))
         elif path == "/stored":
             return self._plain(sock, request, self._stored)
+        elif path == "/script":
+            Script(sock, request, self.gate).run()
+            return False
         elif path == "/reset":
             return False
         return self._plain(sock, request, b"ok")

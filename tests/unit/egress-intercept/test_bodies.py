@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies both ways: framing, back-pressure, early ends, upgrades, and the filter on responses."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -65,10 +66,29 @@ class Bodies(unittest.TestCase):
         for i in range(0, len(body), 7001):
             piece = body[i:i + 7001]
             c.send(b"%x;ext=1\r\n" % len(piece) + piece + b"\r\n")
-        c.send(b"0\r\nTrailer-Field: x\r\n\r\n")
+        c.send(b"0\r\nTrailer-Field: x\r\nHost: other.test\r\n\r\n")
         self.assertEqual(Response(c).body, b"chunked " + digest)
+        self.assertTrue(self.origin.recorded.endswith(b"\r\n0\r\nTrailer-Field: x\r\n\r\n"))
         self.assertNotIn(b"ext=1", self.origin.recorded)
         c.close()
+
+    def test_placeholder_in_a_trailer_is_misuse(self):
+        def serve(c):
+            _, fields = c.head()
+            with contextlib.suppress(EOFError, OSError):
+                c.body(fields)
+        self.start(serve).close()
+        for line in (f"X-Key: {self.p}", f"{self.p}: x"):
+            c = self.h.connect("api")
+            c.send(f"PUT / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   f"2\r\nab\r\n0\r\n{line}\r\n\r\n")
+            r = Response(c)
+            self.assertEqual(r.status, 403)
+            self.assertIn(b'"where":"trailer"', r.body.replace(b" ", b""))
+            self.assertIsNotNone(self.h.wait_event(ev="misuse", secret="KEY", where="trailer"))
+            c.close()
+            self.assertNotIn(b"0\r\n", self.origin.recorded.partition(b"ab")[2])
+            self.assertNotIn(self.p.encode(), self.origin.recorded)
 
     def test_placeholder_in_a_body_passes_and_is_told_once(self):
         def serve(c):
