@@ -4,6 +4,7 @@
 #include "base/ident.h"
 #include "cmd/casemate-audit.h"
 #include "cmd/casemate-client.h"
+#include "cmd/casemate-policy.h"
 #include "cmd/doctor.h"
 
 #include <getopt.h>
@@ -213,6 +214,8 @@ static const struct command commands[] = {
      "what sandboxes did on the network, and with which secrets", run_audit},
     {"doctor", "[--image FILE] [--state DIR]", "check this host for what Casemate needs",
      run_doctor},
+    {"policy", "check [OPTION...] FILE [HOST[:PORT]]", "what an egress policy would do",
+     policy_command},
     {"version", "", "print the version", run_version},
     {"help", "", "print this", run_help},
 };
@@ -227,7 +230,11 @@ run_help(int argc, char **argv, struct error *err)
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
         (void)printf("  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
                      commands[i].help);
-    (void)puts("\nlist and kill find the service by DENO_DEPLOY_ENDPOINT and DENO_DEPLOY_TOKEN.");
+    (void)puts(
+        "\nlist and kill find the service by DENO_DEPLOY_ENDPOINT and DENO_DEPLOY_TOKEN.\n"
+        "policy check takes --egress-config FILE, the operator's, and --policy NAME, one of "
+        "its\npolicies; it ends with 0 where HOST is allowed, 1 where it is refused, 2 where it\n"
+        "cannot tell.");
     return 0;
 }
 
@@ -248,7 +255,7 @@ main(int argc, char **argv)
         int status = commands[i].run(argc - skip, argv + skip, &err);
         if (status < 0)
             (void)fprintf(stderr, "casemate: %s\n", err.msg);
-        return status != 0;
+        return status < 0 ? 1 : status;
     }
     (void)fprintf(stderr, "casemate: unknown command %.64s; see casemate help\n", name);
     return 2;

@@ -4,6 +4,7 @@
 
 #include "egress/policy.h"
 #include "egress/rule.h"
+#include "egress/vault.h"
 
 #include <sys/socket.h>
 
@@ -14,14 +15,6 @@ struct policy_override {
     char name[HOSTNAME_MAX + 1];
     size_t name_size;
     struct sockaddr_storage addr;
-};
-
-// Pages of their own for values and placeholders: locked, left out of core dumps, empty in a forked
-// child, wiped before they are given back. Filled from the front.
-struct vault {
-    char *data;
-    size_t used;
-    size_t capacity;
 };
 
 // A list of rules that grows.
@@ -67,9 +60,6 @@ struct policy {
     struct policy_settings settings;
     struct vault vault;
 };
-
-int vault_init(struct vault *v, size_t size, struct error *err);
-void vault_done(struct vault *v);
 
 // An empty policy whose vault holds this many bytes.
 int policy_new(size_t vault_size, struct policy **ret, struct error *err);
