@@ -93,6 +93,18 @@ buf_append_str(struct buf *b, const char *text)
 }
 
 int
+buf_append_decimal(struct buf *b, uint64_t number)
+{
+    char text[20]; // of UINT64_MAX
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return buf_append(b, text + at, sizeof text - at);
+}
+
+int
 buf_append_fmt(struct buf *b, const char *fmt, ...)
 {
     va_list args;

@@ -37,6 +37,7 @@ buf_bytes(const struct buf *b)
 // All appenders return 0, or -1 (nothing appended) when the cap would be passed or memory is out.
 int buf_append(struct buf *b, const void *data, size_t size);
 int buf_append_str(struct buf *b, const char *text);
+int buf_append_decimal(struct buf *b, uint64_t number);
 int buf_append_fmt(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // Room for size bytes at the tail, or NULL; buf_commit says how many of them were written.

@@ -231,9 +231,9 @@ send_end(struct exchange *x)
         exchange_write_upstream(x, "0\r\n", 3);
         exchange_write_upstream(x, buf_bytes(&x->head), buf_size(&x->head));
         exchange_write_upstream(x, "\r\n", 2);
-    } else if (s.reason != NULL) {
-        refuse_misuse(x, &s, &r);
     } else {
+        if (s.reason != NULL)
+            (void)audit_misuse(x, &s, "block");
         exchange_refuse(x, &r);
     }
     buf_done(&x->head);

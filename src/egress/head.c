@@ -3,7 +3,6 @@
 
 #include "base/cleanup.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 enum { NAME_TEXT_MAX = 256 }; // field names that are compared with the Connection field
@@ -220,6 +219,13 @@ write_fields(const struct h1_head *head, bool narrowed, struct substitute *s, st
 }
 
 static int
+write_length(const struct h1_head *head, struct buf *out)
+{
+    return buf_append_str(out, "Content-Length: ") | buf_append_decimal(out, head->content_length) |
+           buf_append_str(out, "\r\n");
+}
+
+static int
 write_request_framing(const struct h1_head *head, bool narrowed, struct buf *out)
 {
     int rc = 0;
@@ -228,7 +234,7 @@ write_request_framing(const struct h1_head *head, bool narrowed, struct buf *out
     if (head->framing == H1_BODY_CHUNKED)
         rc |= buf_append_str(out, "Transfer-Encoding: chunked\r\n");
     else if (h1_find(head, "content-length", NULL) != NULL)
-        rc |= buf_append_fmt(out, "Content-Length: %" PRIu64 "\r\n", head->content_length);
+        rc |= write_length(head, out);
     if (head_wants_websocket(head))
         rc |= buf_append_str(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
     return rc | buf_append_str(out, "\r\n");
@@ -294,7 +300,7 @@ write_response_framing(const struct h1_head *head, enum head_framing framing, bo
     const struct h1_field *length = h1_find(head, "content-length", NULL);
     int rc = 0;
     if (framing == HEAD_LENGTH)
-        rc |= buf_append_fmt(out, "Content-Length: %" PRIu64 "\r\n", head->content_length);
+        rc |= write_length(head, out);
     else if (framing == HEAD_CHUNKED)
         rc |= buf_append_str(out, "Transfer-Encoding: chunked\r\n");
     else if (framing == HEAD_NO_BODY && length != NULL && head->status >= 200 &&
@@ -335,7 +341,9 @@ int
 head_write_response(const struct h1_head *head, struct redact *redact, enum head_framing framing,
                     bool decoded, bool close, struct buf *out)
 {
-    if (buf_append_fmt(out, "HTTP/1.1 %03d ", head->status) != 0 ||
+    // A status has three digits: the parser sees to it.
+    if (buf_append_str(out, "HTTP/1.1 ") != 0 ||
+        buf_append_decimal(out, (uint64_t)head->status) != 0 || buf_append_str(out, " ") != 0 ||
         redact_text(redact, head->reason, out) != 0 || buf_append_str(out, "\r\n") != 0)
         return -1;
     for (size_t i = 0; i < head->field_count; i++) {

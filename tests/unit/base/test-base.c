@@ -82,6 +82,30 @@ buf_keeps_its_cap(void **state)
     assert_memory_equal(buf_bytes(&b), "12-x", 4);
 }
 
+// Texts that fit the room there is, that make it grow, that end at the cap, and that pass it.
+static void
+buf_formats_into_what_room_there_is(void **state)
+{
+    (void)state;
+    enum { CAP = 1000, TEXT = 7 }; // "+ 12345" and its terminator are 8
+    cleanup_buf struct buf b;
+    buf_init(&b, CAP);
+    for (size_t i = 0; i < CAP / TEXT; i++) {
+        assert_int_equal(buf_append_fmt(&b, "+ %05zu", i), 0);
+        char expected[TEXT + 1];
+        (void)snprintf(expected, sizeof expected, "+ %05zu", i);
+        assert_int_equal(buf_size(&b), (i + 1) * TEXT);
+        assert_memory_equal(buf_bytes(&b) + i * TEXT, expected, TEXT);
+    }
+    assert_int_equal(buf_append_fmt(&b, "+ %05d", 1), -1);
+    assert_int_equal(buf_size(&b), CAP / TEXT * TEXT);
+    buf_clear(&b);
+    assert_int_equal(buf_append_decimal(&b, 0), 0);
+    assert_int_equal(buf_append_decimal(&b, UINT64_MAX), 0);
+    assert_memory_equal(buf_bytes(&b), "018446744073709551615", 21);
+    assert_int_equal(buf_size(&b), 21);
+}
+
 static void
 secret_buf_wipes_what_is_consumed(void **state)
 {
@@ -212,6 +236,7 @@ main(void)
         cmocka_unit_test(base64_follows_rfc4648),
         cmocka_unit_test(base64_is_strict),
         cmocka_unit_test(buf_keeps_its_cap),
+        cmocka_unit_test(buf_formats_into_what_room_there_is),
         cmocka_unit_test(secret_buf_wipes_what_is_consumed),
         cmocka_unit_test(error_wraps_and_keeps_its_code),
         cmocka_unit_test(ids_have_their_form),
