@@ -329,6 +329,7 @@ bool
 h2_peer_flush(struct h2_peer *p)
 {
     size_t used = 0;
+    size_t most = 0;
     bool any = false;
     while (p->stream != NULL && p->session != NULL && !p->full && !p->failed) {
         const uint8_t *frame;
@@ -345,11 +346,13 @@ h2_peer_flush(struct h2_peer *p)
         } else {
             memcpy(block + used, frame, (size_t)size);
             used += (size_t)size;
+            most = used > most ? used : most;
         }
     }
     if (p->stream != NULL)
         write_block(p, block, used);
-    explicit_bzero(block, used);
+    if (p->role == H2_UPSTREAM) // values of swapped fields
+        explicit_bzero(block, most);
     return any;
 }
 

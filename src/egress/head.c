@@ -398,7 +398,7 @@ head_write_request_trailers(const struct buf *trailers, struct substitute *s, st
     while (h1_next_trailer(trailers, &at, &field)) {
         if (substitute_forbid(s, field.name, "trailer") != SUBSTITUTE_OK ||
             substitute_forbid(s, field.value, "trailer") != SUBSTITUTE_OK)
-            return refuse_misuse(s, ret);
+            return head_refuse_misuse(s, ret);
         if (!has_no_place_in_trailers(field.name) &&
             (append_span(out, field.name) != 0 || buf_append_str(out, ": ") != 0 ||
              append_span(out, field.value) != 0 || buf_append_str(out, "\r\n") != 0))

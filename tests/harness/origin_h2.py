@@ -293,6 +293,7 @@ class H2Origin:
 
     @staticmethod
     def _at_goaway(stream, request, query) -> None:
+        stream.answer(b"last")
         with stream.session.lock:
             stream.session.h2.close_connection(last_stream_id=stream.number)
             stream.session.sock.sendall(stream.session.h2.data_to_send())

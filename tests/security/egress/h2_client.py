@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-sys.path.insert(0, "/home/app/h2.zip")
+sys.path.insert(0, "/home/app/hpack.zip")
 
 import hpack  # noqa: E402
 
@@ -80,7 +80,13 @@ class Client:
 
     def head(self, stream: int, fields, *, end: bool = True, huffman: bool = True) -> None:
         block = self.encoder.encode(fields, huffman=huffman)
-        self.send(frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block))
+        first, rest = block[:16384], block[16384:]
+        flags = (END_STREAM if end else 0) | (0 if rest else END_HEADERS)
+        data = frame(HEADERS, flags, stream, first)
+        while rest:
+            part, rest = rest[:16384], rest[16384:]
+            data += frame(CONTINUATION, 0 if rest else END_HEADERS, stream, part)
+        self.send(data)
         self.streams.setdefault(stream, Stream())
 
     def raw_head(self, stream: int, fields, *, end: bool = True) -> None:

@@ -169,7 +169,7 @@ class Ours(unittest.TestCase):
 
     def test_alpn_of_others_only(self):
         with self.assertRaises(ssl.SSLError):
-            self.h.connect(NAME, alpn=("h2",))
+            self.h.connect(NAME, alpn=("spdy/3",))
         self.h.connect(NAME, alpn=()).close()
 
     def test_mint_rate(self):
