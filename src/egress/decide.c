@@ -245,6 +245,8 @@ on_timeout(uv_timer_t *timer)
     struct arrival *a = timer->data;
     if (!connection_is_web(a->to.port) && buf_size(&a->first) == 0)
         pass(a, NULL);
+    else if (buf_size(&a->first) == 0) // it had its time
+        deny_with(a->worker, leave(a), &a->to, "it said nothing in time", NULL, 0);
     else
         refuse(a, DENY_POLICY, "it did not say what it is in time");
 }
