@@ -44,6 +44,7 @@ enum deny_kind {
 void deny_start(struct worker *w, struct stream *client, const struct destination *to,
                 enum deny_kind kind, const char *reason, const uint8_t *first, size_t first_size);
 
-// Refuses likewise, with an answer that the caller has made, as of another protocol; copied.
+// Refuses likewise, with an answer that the caller has made, as of another protocol; copied. Size
+// 0: by an immediate reset.
 void deny_with(struct worker *w, struct stream *client, const struct destination *to,
                const char *reason, const uint8_t *answer, size_t size);

@@ -220,10 +220,15 @@ on_data(void *user, const uint8_t *data, size_t size)
     decide_sniffed(a, &s);
 }
 
+// Nobody is there to wait for, but what began as HTTP or TLS may still be answered.
 static void
 on_end(void *user)
 {
-    refuse(user, DENY_POLICY, "it ended before it said what it is");
+    struct arrival *a = user;
+    if (buf_size(&a->first) == 0)
+        deny_with(a->worker, leave(a), &a->to, "it ended before it said anything", NULL, 0);
+    else
+        refuse(a, DENY_POLICY, "it ended before it said what it is");
 }
 
 static void
@@ -245,6 +250,8 @@ on_timeout(uv_timer_t *timer)
     struct arrival *a = timer->data;
     if (!connection_is_web(a->to.port) && buf_size(&a->first) == 0)
         pass(a, NULL);
+    else if (buf_size(&a->first) == 0) // it had its time
+        deny_with(a->worker, leave(a), &a->to, "it said nothing in time", NULL, 0);
     else
         refuse(a, DENY_POLICY, "it did not say what it is in time");
 }

@@ -48,6 +48,7 @@ struct denial {
     struct destination to;
     enum deny_kind kind;
     bool answered;
+    bool begun; // a head has begun; its time runs, whatever drips in
     bool timer_closed;
     uv_timer_t timer;
     char reason[REASON_MAX];
@@ -167,8 +168,9 @@ consider(struct denial *d)
     if (memmem(head, size, "\r\n\r\n", 4) != NULL || memmem(head, size, "\n\n", 2) != NULL ||
         size == HEAD_MAX)
         answer_http(d);
-    else
+    else if (!d->begun)
         (void)uv_timer_start(&d->timer, on_patience_end, HEAD_PATIENCE_MS, 0);
+    d->begun = true;
 }
 
 static void
@@ -239,6 +241,10 @@ deny_with(struct worker *w, struct stream *client, const struct destination *to,
           const uint8_t *to_send, size_t size)
 {
     struct denial *d = denial_new(w, client, to, DENY_POLICY, reason);
+    if (size == 0) {
+        reset(d);
+        return;
+    }
     stream_read_start(client);
     answer(d, to_send, size);
 }

@@ -284,8 +284,13 @@ serve_one(struct resolver *r)
     if (n < 0)
         return errno == EINTR || errno == ECONNREFUSED;
     int64_t now = clock_monotonic_ms();
-    if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !ratelimit_take(&r->rate, now))
+    if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
         return true;
+    if (!ratelimit_take(&r->rate, now)) {
+        (void)audit_emit(r->worker->audit, AUDIT_LIMIT, NULL, "reason",
+                         "too many DNS questions a second", NULL);
+        return true;
+    }
 
     struct resolver_answer answer;
     enum resolver_verdict verdict =

@@ -105,6 +105,42 @@ full_table_evicts_only_the_expired(void **state)
     names_free(n);
 }
 
+static void
+services_have_an_address_of_their_own(void **state)
+{
+    (void)state;
+    struct names *n;
+    struct in_addr v4;
+    struct in6_addr v6;
+    char name[HOSTNAME_MAX + 1];
+    size_t size;
+    names_new(&n);
+    for (int i = 0; i < 2; i++) {
+        assert_true(names_assign(n, NAMES_SERVICE, sizeof NAMES_SERVICE - 1, 0, &v4, &v6));
+        assert_string_equal(inet_ntoa(v4), "198.18.0.1");
+        struct in6_addr mapped = address_map_v4(v4);
+        assert_true(names_is_service(&mapped) && names_is_synthetic(&mapped));
+        assert_true(names_is_service(&v6) && names_is_synthetic(&v6));
+        assert_false(names_lookup(n, &mapped, name, &size));
+        assert_false(names_lookup(n, &v6, name, &size));
+        assert_true(names_assign(n, "a.test", 6, 0, &v4, &v6));
+        mapped = address_map_v4(v4);
+        assert_false(names_is_service(&mapped) || names_is_service(&v6));
+    }
+    names_free(n);
+}
+
+static void
+placeholders_in_names(void **state)
+{
+    (void)state;
+    assert_true(names_holds_placeholder("csec_abc.test", 13));
+    assert_true(names_holds_placeholder("x.CSEC_", 7));
+    assert_false(names_holds_placeholder("x.CSEC_", 6));
+    assert_false(names_holds_placeholder("csec.test", 9));
+    assert_false(names_holds_placeholder("", 0));
+}
+
 int
 main(void)
 {
@@ -112,6 +148,8 @@ main(void)
         cmocka_unit_test(addresses_are_stable_and_found_again),
         cmocka_unit_test(other_addresses_stand_for_nothing),
         cmocka_unit_test(full_table_evicts_only_the_expired),
+        cmocka_unit_test(services_have_an_address_of_their_own),
+        cmocka_unit_test(placeholders_in_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

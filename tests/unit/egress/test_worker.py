@@ -161,6 +161,28 @@ class Inside(unittest.TestCase):
         answer = json.loads(body)
         self.assertEqual((answer["code"], answer["host"], answer["port"]),
                          ("EGRESS_DENIED", "evil.test", 80))
+        self.assertIn('"evil.test:80" or "evil.test"', answer["hint"])
+
+    def test_a_head_that_drips_in_is_refused_in_time(self):
+        began = time.monotonic()
+        with socket.create_connection((resolve("evil.test"), 80), timeout=8) as s:
+            with self.assertRaises(OSError):
+                for byte in get("evil.test" * 20):
+                    s.send(bytes([byte]))
+                    time.sleep(0.05)
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_explicit_proxy(self):
+        for address in (resolve("proxy.casemate.internal"), resolve("proxy.casemate.internal", 28)):
+            tunnel = b"CONNECT files.test:80 HTTP/1.1\r\nHost: files.test:80\r\n\r\n" + get("files.test")
+            self.assertIn(b"hello from origin", exchange(address, 3128, tunnel))
+            asked = b"\5\1\0" b"\5\1\0\3\x0afiles.test\0\x50" + get("files.test")
+            self.assertIn(b"hello from origin", exchange(address, 1080, asked))
+            self.assertIn(b"403 Forbidden", exchange(address, 3128, b"CONNECT evil.test:80 HTTP/1.1\r\n"
+                                                     b"Host: evil.test:80\r\n\r\n"))
+            self.assertEqual(exchange(address, 1080, b"\5\1\0\5\1\0\3\x09evil.test\0\x50"),
+                             b"\5\0" b"\5\2\0\1" + bytes(6))
+            self.assertEqual(exchange(address, 3129, b""), "ConnectionResetError")
 
     def test_denied_tls_is_told_by_an_alert(self):
         context = ssl.create_default_context()
