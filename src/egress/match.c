@@ -26,9 +26,9 @@ enum {
     SHORT_BLOCK = 4,
     LONG_FROM = 24,  // bytes of the shortest pattern from which on long blocks leave a good stride
     STRIDE_MAX = 64, // more gains nothing, and each place is an entry for each pattern
-    BITS_MIN = 15,   // of a hash: a set of 4 kB
+    BITS_MIN = 16,   // of a hash: a set of 8 kB
     BITS_MAX = 21,   // 256 kB, which second-level caches hold
-    BITS_ROOM = 5,   // so many more bits than entries need: one sample of 32 hits by chance
+    BITS_ROOM = 7,   // so many more bits than entries need: one sample of 128 hits by chance
     CHAIN_BITS = 4,  // so many fewer bits for the chains' heads
     NO_ENTRY = 0,
 };

@@ -198,9 +198,11 @@ is_blank(char c)
 bool
 h1_next_trailer(const struct buf *trailers, size_t *at, struct h1_field *ret)
 {
-    const char *text = (const char *)buf_bytes(trailers) + *at;
     size_t left = buf_size(trailers) - *at;
-    const char *end = left == 0 ? NULL : memmem(text, left, "\r\n", 2);
+    if (left == 0)
+        return false;
+    const char *text = (const char *)buf_bytes(trailers) + *at;
+    const char *end = memmem(text, left, "\r\n", 2);
     const char *colon = end == NULL ? NULL : memchr(text, ':', (size_t)(end - text));
     if (colon == NULL)
         return false;

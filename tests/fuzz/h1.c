@@ -12,15 +12,36 @@ struct outcome {
     enum h1_status status;
     size_t used;
     size_t content;
-    uint32_t sum; // of the content
+    uint32_t sum; // of the content and the trailers
 };
+
+// All that was kept is fields, or the body is not one.
+static uint32_t
+sum_trailers(const struct buf *trailers, bool complete)
+{
+    struct h1_field f;
+    size_t at = 0;
+    uint32_t sum = 0;
+    while (h1_next_trailer(trailers, &at, &f)) {
+        if (f.name.size == 0 || memchr(f.value.data, '\r', f.value.size) != NULL)
+            abort();
+        for (size_t i = 0; i < f.value.size; i++)
+            sum = sum * 31 + (uint8_t)f.value.data[i];
+    }
+    if (complete && at != buf_size(trailers))
+        abort();
+    return sum;
+}
 
 static struct outcome
 feed(const struct h1_head *head, const uint8_t *data, size_t size, size_t piece)
 {
     struct outcome o = {.status = H1_MORE};
     struct h1_body b;
+    cleanup_buf struct buf trailers;
+    buf_init(&trailers, H1_TRAILER_MAX);
     h1_body_init(&b, head);
+    b.trailers = &trailers;
     while (o.status == H1_MORE && o.used < size) {
         size_t n = size - o.used < piece ? size - o.used : piece;
         size_t used;
@@ -33,6 +54,7 @@ feed(const struct h1_head *head, const uint8_t *data, size_t size, size_t piece)
         o.content += content.size;
         o.used += used;
     }
+    o.sum ^= sum_trailers(&trailers, o.status == H1_OK);
     return o;
 }
 

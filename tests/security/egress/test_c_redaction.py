@@ -2,8 +2,10 @@
 """Cases 24, 64 to 67, 70, 71, 75 and 78: a value comes back in every way that a host can send it."""
 
 import base64
+import html
 import json
 import statistics
+import urllib.parse
 
 import pytest
 from egress_bench import S1, forms_of, status_of
@@ -185,11 +187,19 @@ def test_case_78_a_bomb(lab, box, p1):
 
 # --- case 67 ---
 
+DECODERS = {
+    "raw": lambda t: t, "hex": lambda t: bytes.fromhex(t).decode(), "percent": urllib.parse.unquote,
+    "json": lambda t: json.loads(f'"{t}"'), "html": html.unescape,
+}
+
+
 @pytest.mark.parametrize("form", sorted(ENCODINGS))
 def test_case_67_forms(lab, box, p1, form):
     out = body_of(script(lab, box, p1, ["send", TO_CLOSE + f"<@{form}@>"]))
     echoed = ENCODINGS[form](S1.encode())
     assert len(out) == len(echoed) + 2
+    decode = DECODERS.get(form.partition("-")[0])
+    assert decode is None or decode(out[1:-1].decode()) == p1
     # But for what it shares with its neighbours nothing of it is left.
     assert echoed[12:-8] not in out and echoed[12:40] not in out
     assert lab.good.last().header("x-key") == S1
