@@ -12,7 +12,7 @@
 // The timer has three uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds
 // how long an alert may take to leave, and TLS_REST_MS after the last bytes it gives OpenSSL's
 // buffers back (34 KB), so that idle connections are small.
-#include "net/tls.h"
+#include "net/tls-internal.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -28,15 +28,10 @@ enum {
     TLS_FLIGHT_SIZE = TLS_BLOCK_SIZE + 1024, // with what the records add
     TLS_HELD_MAX = 1024 * 1024, // stops a lower stream that ignores the pause from eating memory
     TLS_REST_MS = 1000,
-    TLS_LINGER_MS = 1000,   // stops a peer that does not read from keeping a failed stream
-    TLS_SECURITY_LEVEL = 2, // no SHA-1 signatures, no RSA below 2048 bits
-    TLS_REPLIES_MAX = 1000, // stops a peer that asks for new keys without end and reads none of
-                            // our answers; in earnest one key serves 2^24 records
+    TLS_LINGER_MS = 1000,       // stops a peer that does not read from keeping a failed stream
+    TLS_REPLIES_MAX = 1000,     // stops a peer that asks for new keys without end and reads none of
+                                // our answers; in earnest one key serves 2^24 records
 };
-
-// In our order. 128 bits of key are as safe as 256 here, and a fifth cheaper.
-#define TLS_CIPHERSUITES                                                                           \
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_CLOSING };
 
@@ -174,40 +169,12 @@ tls_init(struct error *err)
     return 0;
 }
 
-// --- contexts ---
-
-static int
-fail_openssl(struct error *err, const char *what)
-{
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-    ERR_clear_error();
-    return error_set(err, ERR_INTERNAL, "%s: %s", what, reason != NULL ? reason : "unknown reason");
-}
-
-static SSL_CTX *
-new_context(const SSL_METHOD *method)
-{
-    SSL_CTX *ctx = SSL_CTX_new(method);
-    if (ctx == NULL)
-        return NULL;
-    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_security_level(ctx, TLS_SECURITY_LEVEL);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
-    // Not SSL_MODE_RELEASE_BUFFERS: it wipes and frees 16 KB after every record; see on_timer.
-    SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN);
-    if (SSL_CTX_set_ciphersuites(ctx, TLS_CIPHERSUITES) != 1) {
-        SSL_CTX_free(ctx);
-        return NULL;
-    }
-    SSL_CTX_set_max_early_data(ctx, 0);
-    return ctx;
-}
+// --- what contexts ask of a stream ---
 
 // The server gave a ticket: with TLS 1.3 at any time after the handshake. What we return says that
 // we hold no reference of OpenSSL's.
-static int
-on_new_session(SSL *ssl, SSL_SESSION *session)
+int
+tls_on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls *t = SSL_get_app_data(ssl);
     if (t != NULL && t->sessions != NULL && SSL_get_verify_result(ssl) == X509_V_OK)
@@ -216,22 +183,8 @@ on_new_session(SSL *ssl, SSL_SESSION *session)
 }
 
 int
-tls_client_context(X509_STORE *store, SSL_CTX **ret, struct error *err)
-{
-    SSL_CTX *ctx = new_context(TLS_client_method());
-    if (ctx == NULL)
-        return fail_openssl(err, "cannot make a TLS client context");
-    SSL_CTX_set1_cert_store(ctx, store);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
-    *ret = ctx;
-    return 0;
-}
-
-static int
-select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in,
-            unsigned int in_size, void *arg)
+tls_select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size,
+                const unsigned char *in, unsigned int in_size, void *arg)
 {
     (void)arg;
     struct tls *t = SSL_get_app_data(ssl);
@@ -244,27 +197,6 @@ select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const 
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
-}
-
-int
-tls_server_context(X509 *certificate, EVP_PKEY *key, X509 *issuer, SSL_CTX **ret, struct error *err)
-{
-    SSL_CTX *ctx = new_context(TLS_server_method());
-    if (ctx == NULL)
-        return fail_openssl(err, "cannot make a TLS server context");
-    // Tickets, one a connection, under a key of this context alone: a ticket of one name is
-    // worthless with another.
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(ctx, 1);
-    SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
-    if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1 ||
-        SSL_CTX_use_certificate(ctx, certificate) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1 ||
-        (issuer != NULL && SSL_CTX_add1_chain_cert(ctx, issuer) != 1)) {
-        SSL_CTX_free(ctx);
-        return fail_openssl(err, "cannot make a TLS server context");
-    }
-    *ret = ctx;
-    return 0;
 }
 
 // --- closing ---
@@ -647,7 +579,7 @@ resume(struct tls *t, const struct tls_options *o, struct error *err)
         return 0;
     int rc = SSL_set_session(t->ssl, session);
     SSL_SESSION_free(session);
-    return rc == 1 ? 0 : fail_openssl(err, "cannot resume a TLS session");
+    return rc == 1 ? 0 : tls_fail_openssl(err, "cannot resume a TLS session");
 }
 
 static int
@@ -675,7 +607,7 @@ set_up(struct tls *t, const struct tls_options *o, struct error *err)
     t->ssl = SSL_new(o->ctx);
     if (bio == NULL || t->ssl == NULL) {
         BIO_free(bio);
-        return fail_openssl(err, "cannot make a TLS connection");
+        return tls_fail_openssl(err, "cannot make a TLS connection");
     }
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
