@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a policy says, in full: of the caller, and of the operator."""
 
+import atexit
 import base64
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 
 import pytest
 from egress_bench import GOOD, S1, Box, status_of
@@ -20,11 +23,11 @@ GET = b"GET /%s HTTP/1.1\r\nHost: api.test\r\nx-key: %s\r\nConnection: close\r\n
 PRIVATE_HOST, CLOSED_HOST = "db.pkg.test", "other.pkg.test"
 
 
-def instance_flags(folder: pathlib.Path) -> list[str]:
+def instance_flags(_) -> list[str]:
+    # Not below pytest's folder, which is root's alone: the service reads these as its own user.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="casemate-egress-"))
+    atexit.register(shutil.rmtree, folder)
     folder.chmod(0o755)
-    for parent in folder.parents:
-        if parent.stat().st_mode & 0o777 == 0o700:
-            parent.chmod(0o711)
     value = folder / "value"
     value.write_text(FILE_VALUE + "\n")
     script = folder / "token"
