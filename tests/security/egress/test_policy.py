@@ -10,7 +10,7 @@ import shutil
 import tempfile
 
 import pytest
-from egress_bench import GOOD, S1, Box, status_of
+from egress_bench import GOOD, GOOD6, OTHER, S1, Box, status_of
 from harness.instance import Instance
 from harness.lab import Network
 from harness.rpc import Sandbox
@@ -239,6 +239,50 @@ def test_bodies_that_are_blocked(lab, boxes):
     assert not lab.good.requests
     event = lab.instance.audit.wait(ev="misuse", sandbox=box.id)
     assert (event["where"], event["action"], event["secret"]) == ("body", "block", "KEY")
+
+
+def test_case_10_values_are_not_looked_at_again(lab, boxes):
+    theirs = boxes(secrets=secret()).placeholder("KEY")
+    value = f"a{theirs}b"
+    box = boxes(secrets={"NESTED": {"hosts": ["api.test"], "value": value,
+                                    "where": ["header", "query", "path"]},
+                         "OTHER": {"hosts": ["api.test"], "value": "another-value-of-some-length"}})
+    p, other = box.placeholder("NESTED"), box.placeholder("OTHER")
+    box.ok(f"https://api.test/{p}?k={p}", "-H", f"x-key: {p}{other}{p}")
+    assert lab.good.last().target == f"/{value}?k={value}"
+    assert sent(lab) == f"{value}another-value-of-some-length{value}"
+
+
+@pytest.mark.parametrize("secrets, names", [
+    (secret(value="canary-with-a\rbreak"), "KEY"), (secret(value="canary-with-a\nbreak"), "KEY"),
+    (secret(value=""), "empty"), (secret(placeholder="csec_short"), "placeholder"),
+    ({"ONE": {"hosts": ["api.test"], "value": "canary-twice"},
+      "TWO": {"hosts": ["two.test"], "value": "canary-twice"}}, "same value"),
+], ids=["cr", "lf", "empty", "chosen", "twice"])
+def test_case_11_secrets_that_cannot_be(lab, secrets, names):
+    message = refused(lab, 400, "INVALID_CONFIG", secrets=secrets)
+    assert names in message and "canary" not in message
+
+
+@pytest.mark.parametrize("host, allowed", [
+    ("a.pkg.test", False), ("a.b.pkg.test", False), ("pkg.test", True), ("evilpkg.test", True)])
+def test_case_36_wildcards_that_deny(lab, boxes, host, allowed):
+    box = boxes(deny_net=["*.pkg.test"])
+    assert (box.curl("-k", "-f", f"https://{host}/").code == 0) == allowed
+    assert bool(lab.good.requests) == allowed
+
+
+def test_case_38_ranges_that_deny(lab, boxes):
+    box = boxes(allow_net=["203.0.113.0/24", "198.51.100.7", f"[{GOOD6}]"],
+                deny_net=["203.0.113.8/29", "198.51.100.0/24:80", "[2001:db8::]/64"])
+    assert box.ok("-k", f"https://{OTHER}/") == "ok"
+    lab.forget()
+    for url in (f"https://{GOOD}/", f"https://[::ffff:{GOOD}]/", f"http://{OTHER}/",
+                f"https://[{GOOD6}]/"):
+        assert box.curl("-k", "-f", url).code != 0, url
+    assert not lab.good.requests
+    for rule in ("0x7f.1", "127.1", "1.2.3.4/33", "1.2.3.4/24", "2001:db8::1"):
+        refused(lab, 400, "INVALID_CONFIG", deny_net=[rule])
 
 
 # --- the operator ---
