@@ -8,10 +8,12 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
+import time
 
 import pytest
 from egress_bench import GOOD, GOOD6, OTHER, S1, Box, status_of
-from harness.instance import Instance
+from harness.instance import Instance, wait_until
 from harness.lab import Network
 from harness.rpc import Sandbox
 from websockets.exceptions import InvalidStatus
@@ -395,3 +397,35 @@ def test_credentials_and_bad_files(bench, tmp_path):
         with Sandbox(instance, secrets={"K": {"ref": "key"}}) as sandbox:
             sandbox.check_sh('curl -fsS -H "x-key: $K" https://api.test/')
     assert bench.origin.last().header("x-key") == S1
+
+
+def test_a_command_that_runs_when_the_service_stops(bench, tmp_path):
+    config = tmp_path / "egress.json"
+    config.write_text(json.dumps({"secrets": {"slow": {
+        "command": ["/bin/sh", "-c", "/bin/sleep 58.31; true"], "ttl": 9, "hosts": ["api.test"]}}}))
+    marks = (b"sleep\x0058.31", b"sleep 58.31; true")
+
+    def running() -> int:
+        return sum(any(m in read(f) for m in marks) for f in pathlib.Path("/proc").glob("[0-9]*/cmdline"))
+
+    def read(file: pathlib.Path) -> bytes:
+        try:
+            return file.read_bytes()
+        except OSError:
+            return b""
+
+    def create():
+        with pytest.raises(Exception):
+            Sandbox(instance, secrets={"K": {"ref": "slow"}})
+
+    with Instance(tmp_path / "state", f"--egress-config={config}", *bench.flags) as instance:
+        waiting = [threading.Thread(target=create) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: running() == 2, what="one command, its shell and its sleep")
+        Sandbox(instance).close()  # nobody else waits
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 8
+    wait_until(lambda: running() == 0, what="the end of the command")
+    for thread in waiting:
+        thread.join()
