@@ -203,7 +203,8 @@ append_base64(struct buf *out, const struct buf *plain)
     return SUBSTITUTE_OK;
 }
 
-// Credentials that are no base64, or hold no placeholder, stay as they are.
+// Credentials in which no placeholder is hidden are a field's value as any other: some are handed
+// out with their coding, and then the placeholder stands for all of them.
 static enum substitute_result
 swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, struct buf *out)
 {
@@ -211,7 +212,7 @@ swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, stru
     ptrdiff_t n = base64_decode_unpadded((uint8_t *)decoded, blob.data, blob.size);
     struct token token;
     if (n < 0 || !next_token(s->policy, decoded, (size_t)n, 0, &token))
-        return append(out, value.data, value.size);
+        return swap_raw(s, value, SUBSTITUTE_HEADER, out);
     cleanup_buf struct buf plain;
     buf_init_secret(&plain, out->cap);
     enum substitute_result r =
