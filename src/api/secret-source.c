@@ -47,6 +47,7 @@ struct run {
 
 // One secret.
 struct slot {
+    struct slot *next;
     struct secret_source *source;
     const char *name;
     const json_t *definition;
@@ -62,8 +63,7 @@ struct slot {
 struct secret_source {
     uv_loop_t *loop;
     struct operator* operator;
-    struct slot **slots;
-    size_t count;
+    struct slot *slots;
     struct slot *missing;
 };
 
@@ -95,10 +95,10 @@ trim_value(const char *data, size_t *size)
 static struct slot *
 find(const struct secret_source *s, const char *name)
 {
-    for (size_t i = 0; i < s->count; i++)
-        if (strcmp(s->slots[i]->name, name) == 0)
-            return s->slots[i];
-    return NULL;
+    struct slot *slot = s->slots;
+    while (slot != NULL && strcmp(slot->name, name) != 0)
+        slot = slot->next;
+    return slot;
 }
 
 // --- files and credentials ---
@@ -388,7 +388,8 @@ add_slot(struct secret_source *s, const char *name, const json_t *definition, st
     (void)uv_timer_init(s->loop, &slot->timer);
     uv_unref((uv_handle_t *)&slot->timer);
     slot->timer.data = slot;
-    s->slots[s->count++] = slot;
+    slot->next = s->slots;
+    s->slots = slot;
     if (credential != NULL)
         return open_credential(slot, json_string_value(credential), err);
     if (json_object_get(definition, "command") != NULL)
@@ -406,7 +407,6 @@ secret_source_new(uv_loop_t *loop, struct operator* o, struct secret_source **re
     struct secret_source *s = xcalloc(1, sizeof *s);
     s->loop = loop;
     s->operator= o;
-    s->slots = xcalloc(json_object_size(secrets) + 1, sizeof *s->slots);
     json_object_foreach(secrets, name, definition)
     {
         if (add_slot(s, name, definition, err) < 0) {
@@ -444,10 +444,11 @@ secret_source_free(struct secret_source *s)
 {
     if (s == NULL)
         return;
-    for (size_t i = 0; i < s->count; i++)
-        free_slot(s->slots[i]);
+    for (struct slot *slot = s->slots, *next; slot != NULL; slot = next) {
+        next = slot->next;
+        free_slot(slot);
+    }
     s->operator->read = NULL;
-    free(s->slots);
     free(s);
 }
 

@@ -275,6 +275,9 @@ read_value(const struct load *l, struct buf *out, struct error *err)
         status = add_stand_in(l, out);
     else if (l->bound == NULL)
         return refuse(l, err, "value is not a string");
+    else if (l->request->operator->read == NULL)
+        return error_set(err, ERR_UNAVAILABLE, "the operator's secret %.64s cannot be had here",
+                         l->ref);
     else
         return l->request->operator->read(l->request->operator->user, l->ref, out, err);
     return status == 0 ? 0 : refuse(l, err, "its value is longer than 16384 bytes");

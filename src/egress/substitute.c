@@ -82,24 +82,6 @@ next_token(const struct policy *policy, const char *text, size_t size, size_t fr
     return false;
 }
 
-// Misuse: to be refused, or, if the policy says so, left as it is.
-static enum substitute_result
-misuse(struct substitute *s, const struct token *token, const char *place, const char *reason)
-{
-    if (s->reason == NULL) {
-        s->secret = token->secret != NULL ? token->secret->name : NULL;
-        s->place = place;
-        s->reason = reason;
-    }
-    return SUBSTITUTE_MISUSE;
-}
-
-static bool
-passes_misuse(const struct substitute *s)
-{
-    return policy_settings(s->policy)->pass_misused_heads;
-}
-
 // A value may stand in a head only if it cannot end the line; policies are checked for it, and this
 // is the last look before the wire.
 static bool
@@ -110,32 +92,42 @@ fits_head(const struct policy_secret *secret)
            memchr(secret->value, '\0', secret->value_size) == NULL;
 }
 
-// May this placeholder become its value, in a place of which nothing is known yet?
-static enum substitute_result
-judge(struct substitute *s, const struct token *token, const char *place)
+// Why this placeholder may not become its value, in a place of which nothing is known yet; NULL: it
+// may, and is somebody's.
+static const char *
+objection(const struct substitute *s, const struct token *token)
 {
     const struct policy_secret *secret = token->secret;
     if (secret == NULL)
-        return misuse(s, token, place, "placeholder_unknown");
+        return "placeholder_unknown";
     if (!policy_secret_applies(secret, s->host, s->host_size, s->port))
-        return misuse(s, token, place, "placeholder_not_for_host");
+        return "placeholder_not_for_host";
     if (s->plain && !secret->plain_http)
-        return misuse(s, token, place, "placeholder_without_tls");
+        return "placeholder_without_tls";
     if (!policy_secret_permits(secret, s->method.data, s->method.size, s->path.data, s->path.size))
-        return misuse(s, token, place, "placeholder_not_for_request");
-    if (!fits_head(secret))
-        return misuse(s, token, place, "value_not_for_headers");
-    return SUBSTITUTE_OK;
+        return "placeholder_not_for_request";
+    return fits_head(secret) ? NULL : "value_not_for_headers";
 }
 
-static enum substitute_result
-judge_where(struct substitute *s, const struct token *token, enum substitute_where where)
+static const char *
+objection_there(const struct substitute *s, const struct token *token, enum substitute_where where)
 {
-    const char *place = substitute_where_name(where);
-    enum substitute_result r = judge(s, token, place);
-    if (r == SUBSTITUTE_OK && (token->secret->where >> where & 1) == 0)
-        return misuse(s, token, place, "placeholder_not_enabled_here");
-    return r;
+    const char *why = objection(s, token);
+    if (why != NULL)
+        return why;
+    return (token->secret->where >> where & 1) != 0 ? NULL : "placeholder_not_enabled_here";
+}
+
+// OK: the policy wants it left as it is.
+static enum substitute_result
+misuse(struct substitute *s, const struct token *token, const char *place, const char *reason)
+{
+    if (s->reason == NULL) {
+        s->secret = token->secret != NULL ? token->secret->name : NULL;
+        s->place = place;
+        s->reason = reason;
+    }
+    return policy_settings(s->policy)->pass_misused_heads ? SUBSTITUTE_OK : SUBSTITUTE_MISUSE;
 }
 
 enum substitute_result
@@ -144,9 +136,8 @@ substitute_forbid(struct substitute *s, struct h1_span text, const char *place)
     struct token token;
     if (!next_token(s->policy, text.data, text.size, 0, &token))
         return SUBSTITUTE_OK;
-    if (judge(s, &token, place) == SUBSTITUTE_OK)
-        (void)misuse(s, &token, place, "placeholder_not_enabled_here");
-    return passes_misuse(s) ? SUBSTITUTE_OK : SUBSTITUTE_MISUSE;
+    const char *why = objection(s, &token);
+    return misuse(s, &token, place, why != NULL ? why : "placeholder_not_enabled_here");
 }
 
 // --- fields ---
@@ -163,12 +154,13 @@ swap_raw(struct substitute *s, struct h1_span text, enum substitute_where where,
     struct token token;
     size_t done = 0;
     while (next_token(s->policy, text.data, text.size, done, &token)) {
-        enum substitute_result r = judge_where(s, &token, where);
+        const char *why = objection_there(s, &token, where);
         size_t end = token.at + token.size;
-        if (r != SUBSTITUTE_OK && !passes_misuse(s))
-            return r;
-        if (r != SUBSTITUTE_OK) {
-            r = append(out, text.data + done, end - done);
+        enum substitute_result r = SUBSTITUTE_OK;
+        if (why != NULL) {
+            r = misuse(s, &token, substitute_where_name(where), why);
+            if (r == SUBSTITUTE_OK)
+                r = append(out, text.data + done, end - done);
         } else {
             r = append(out, text.data + done, token.at - done);
             if (r == SUBSTITUTE_OK)
@@ -211,7 +203,8 @@ append_base64(struct buf *out, const struct buf *plain)
     return SUBSTITUTE_OK;
 }
 
-// Credentials that are no base64, or hold no placeholder, stay as they are.
+// Credentials in which no placeholder is hidden are a field's value as any other: some are handed
+// out with their coding, and then the placeholder stands for all of them.
 static enum substitute_result
 swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, struct buf *out)
 {
@@ -219,7 +212,7 @@ swap_basic(struct substitute *s, struct h1_span value, struct h1_span blob, stru
     ptrdiff_t n = base64_decode_unpadded((uint8_t *)decoded, blob.data, blob.size);
     struct token token;
     if (n < 0 || !next_token(s->policy, decoded, (size_t)n, 0, &token))
-        return append(out, value.data, value.size);
+        return swap_raw(s, value, SUBSTITUTE_HEADER, out);
     cleanup_buf struct buf plain;
     buf_init_secret(&plain, out->cap);
     enum substitute_result r =
@@ -270,9 +263,8 @@ substitute_field(struct substitute *s, const struct h1_field *field, struct buf 
     }
     if (is_signed_field(field) &&
         next_token(s->policy, field->value.data, field->value.size, 0, &token)) {
-        (void)misuse(s, &token, "header", "signed_request");
-        return passes_misuse(s) ? append(out, field->value.data, field->value.size)
-                                : SUBSTITUTE_MISUSE;
+        enum substitute_result r = misuse(s, &token, "header", "signed_request");
+        return r == SUBSTITUTE_OK ? append(out, field->value.data, field->value.size) : r;
     }
     return swap_raw(s, field->value, SUBSTITUTE_HEADER, out);
 }
@@ -391,14 +383,13 @@ swap_decoded(struct substitute *s, const struct decoded *d, struct h1_span writt
     struct token token;
     size_t done = 0; // decoded
     while (next_token(s->policy, d->text, d->size, done, &token)) {
-        enum substitute_result r =
-            is_signed ? misuse(s, &token, substitute_where_name(where), "signed_request")
-                      : judge_where(s, &token, where);
+        const char *why = is_signed ? "signed_request" : objection_there(s, &token, where);
         size_t end = token.at + token.size;
-        if (r != SUBSTITUTE_OK && !passes_misuse(s))
-            return r;
-        if (r != SUBSTITUTE_OK) {
-            r = append(out, written.data + d->start[done], d->start[end] - d->start[done]);
+        enum substitute_result r = SUBSTITUTE_OK;
+        if (why != NULL) {
+            r = misuse(s, &token, substitute_where_name(where), why);
+            if (r == SUBSTITUTE_OK)
+                r = append(out, written.data + d->start[done], d->start[end] - d->start[done]);
         } else {
             r = append(out, written.data + d->start[done], d->start[token.at] - d->start[done]);
             if (r == SUBSTITUTE_OK)

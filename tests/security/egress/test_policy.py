@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a policy says, in full: of the caller, and of the operator."""
 
+import atexit
 import base64
 import json
 import os
 import pathlib
+import shutil
+import tempfile
+import threading
+import time
 
 import pytest
-from egress_bench import GOOD, S1, Box, status_of
-from harness.instance import Instance
+from egress_bench import GOOD, GOOD6, OTHER, S1, Box, status_of
+from harness.instance import Instance, wait_until
 from harness.lab import Network
 from harness.rpc import Sandbox
 from websockets.exceptions import InvalidStatus
@@ -20,11 +25,11 @@ GET = b"GET /%s HTTP/1.1\r\nHost: api.test\r\nx-key: %s\r\nConnection: close\r\n
 PRIVATE_HOST, CLOSED_HOST = "db.pkg.test", "other.pkg.test"
 
 
-def instance_flags(folder: pathlib.Path) -> list[str]:
+def instance_flags(_) -> list[str]:
+    # Not below pytest's folder, which is root's alone: the service reads these as its own user.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="casemate-egress-"))
+    atexit.register(shutil.rmtree, folder)
     folder.chmod(0o755)
-    for parent in folder.parents:
-        if parent.stat().st_mode & 0o777 == 0o700:
-            parent.chmod(0o711)
     value = folder / "value"
     value.write_text(FILE_VALUE + "\n")
     script = folder / "token"
@@ -238,6 +243,50 @@ def test_bodies_that_are_blocked(lab, boxes):
     assert (event["where"], event["action"], event["secret"]) == ("body", "block", "KEY")
 
 
+def test_case_10_values_are_not_looked_at_again(lab, boxes):
+    theirs = boxes(secrets=secret()).placeholder("KEY")
+    value = f"a{theirs}b"
+    box = boxes(secrets={"NESTED": {"hosts": ["api.test"], "value": value,
+                                    "where": ["header", "query", "path"]},
+                         "OTHER": {"hosts": ["api.test"], "value": "another-value-of-some-length"}})
+    p, other = box.placeholder("NESTED"), box.placeholder("OTHER")
+    box.ok(f"https://api.test/{p}?k={p}", "-H", f"x-key: {p}{other}{p}")
+    assert lab.good.last().target == f"/{value}?k={value}"
+    assert sent(lab) == f"{value}another-value-of-some-length{value}"
+
+
+@pytest.mark.parametrize("secrets, names", [
+    (secret(value="canary-with-a\rbreak"), "KEY"), (secret(value="canary-with-a\nbreak"), "KEY"),
+    (secret(value=""), "empty"), (secret(placeholder="csec_short"), "placeholder"),
+    ({"ONE": {"hosts": ["api.test"], "value": "canary-twice"},
+      "TWO": {"hosts": ["two.test"], "value": "canary-twice"}}, "same value"),
+], ids=["cr", "lf", "empty", "chosen", "twice"])
+def test_case_11_secrets_that_cannot_be(lab, secrets, names):
+    message = refused(lab, 400, "INVALID_CONFIG", secrets=secrets)
+    assert names in message and "canary" not in message
+
+
+@pytest.mark.parametrize("host, allowed", [
+    ("a.pkg.test", False), ("a.b.pkg.test", False), ("pkg.test", True), ("evilpkg.test", True)])
+def test_case_36_wildcards_that_deny(lab, boxes, host, allowed):
+    box = boxes(deny_net=["*.pkg.test"])
+    assert (box.curl("-k", "-f", f"https://{host}/").code == 0) == allowed
+    assert bool(lab.good.requests) == allowed
+
+
+def test_case_38_ranges_that_deny(lab, boxes):
+    box = boxes(allow_net=["203.0.113.0/24", "198.51.100.7", f"[{GOOD6}]"],
+                deny_net=["203.0.113.8/29", "198.51.100.0/24:80", "[2001:db8::]/64"])
+    assert box.ok("-k", f"https://{OTHER}/") == "ok"
+    lab.forget()
+    for url in (f"https://{GOOD}/", f"https://[::ffff:{GOOD}]/", f"http://{OTHER}/",
+                f"https://[{GOOD6}]/"):
+        assert box.curl("-k", "-f", url).code != 0, url
+    assert not lab.good.requests
+    for rule in ("0x7f.1", "127.1", "1.2.3.4/33", "1.2.3.4/24", "2001:db8::1"):
+        refused(lab, 400, "INVALID_CONFIG", deny_net=[rule])
+
+
 # --- the operator ---
 
 def test_the_ceiling_narrows(lab, boxes):
@@ -348,3 +397,35 @@ def test_credentials_and_bad_files(bench, tmp_path):
         with Sandbox(instance, secrets={"K": {"ref": "key"}}) as sandbox:
             sandbox.check_sh('curl -fsS -H "x-key: $K" https://api.test/')
     assert bench.origin.last().header("x-key") == S1
+
+
+def test_a_command_that_runs_when_the_service_stops(bench, tmp_path):
+    config = tmp_path / "egress.json"
+    config.write_text(json.dumps({"secrets": {"slow": {
+        "command": ["/bin/sh", "-c", "/bin/sleep 58.31; true"], "ttl": 9, "hosts": ["api.test"]}}}))
+    marks = (b"sleep\x0058.31", b"sleep 58.31; true")
+
+    def running() -> int:
+        return sum(any(m in read(f) for m in marks) for f in pathlib.Path("/proc").glob("[0-9]*/cmdline"))
+
+    def read(file: pathlib.Path) -> bytes:
+        try:
+            return file.read_bytes()
+        except OSError:
+            return b""
+
+    def create():
+        with pytest.raises(Exception):
+            Sandbox(instance, secrets={"K": {"ref": "slow"}})
+
+    with Instance(tmp_path / "state", f"--egress-config={config}", *bench.flags) as instance:
+        waiting = [threading.Thread(target=create) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: running() == 2, what="one command, its shell and its sleep")
+        Sandbox(instance).close()  # nobody else waits
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 8
+    wait_until(lambda: running() == 0, what="the end of the command")
+    for thread in waiting:
+        thread.join()

@@ -148,6 +148,8 @@ places(void **state)
     expect(p, s, QUERY, "", "!", "HEAD", NULL, "placeholder_not_enabled_here");
     expect(p, s, PATH, "", "/!", "HEAD", NULL, "placeholder_not_enabled_here");
     expect(p, s, FIELD, "x", "!", "BOT", NULL, "placeholder_not_enabled_here");
+    expect(p, s, FIELD, "Authorization", "Basic !", "KEY", "Basic " VALUE, NULL);
+    expect(p, s, FIELD, "Authorization", "Basic !", "BOT", NULL, "placeholder_not_enabled_here");
     expect(p, s, PATH, "", "/a%20/bot!/get", "BOT",
            "/a%20/bot110201543:AA%2Fx%3Fy%25z-and-more/get", NULL);
     expect(p, s, PATH, "", "/a/!", "KEY", "/a/" VALUE, NULL);
