@@ -71,6 +71,7 @@ take_event(struct sandbox *s, const uint8_t *event, size_t size)
     } else if (type == EVENT_AUDIT && is_event(event + 1, size - 1)) {
         (void)write_event(s, event + 1, size - 1);
         denials_tell(s, event + 1, size - 1);
+        secret_counts_take(s, event + 1, size - 1);
     } else {
         sandbox_fault(s, "the egress worker sent a malformed event");
     }
@@ -132,6 +133,7 @@ audit_log_unfollow(struct sandbox *s)
         (void)uv_poll_stop(s->events_poll);
         uv_close((uv_handle_t *)TAKE_PTR(s->events_poll), free_handle);
     }
+    secret_counts_free(s);
     if (s->events >= 0)
         (void)close(TAKE_FD(s->events));
 }
