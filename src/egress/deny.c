@@ -116,7 +116,10 @@ hint_for(const struct denial *d, char out[HINT_MAX])
     const struct destination *to = &d->to;
     if (d->kind != DENY_POLICY || to->name_size == 0 || to->rule != NULL)
         return NULL;
-    if (policy_decide(d->worker->policy, to->name, to->name_size, NULL, to->port).allowed)
+    struct policy_decision v =
+        policy_decide(d->worker->policy, to->name, to->name_size, NULL, to->port);
+    // Any other reason is not the caller's to remove.
+    if (v.allowed || strcmp(v.reason, "no rule allows it") != 0)
         return NULL;
     (void)snprintf(out, HINT_MAX, "put \"%s:%u\" or \"%s\" into the sandbox's allow_net", to->name,
                    (unsigned)to->port, to->name);

@@ -191,7 +191,7 @@ find(struct names *n, const char *name, size_t size)
 static struct in_addr
 service_v4(void)
 {
-    return (struct in_addr){.s_addr = htonl(V4_BASE + 1)};
+    return (struct in_addr){.s_addr = htonl((uint32_t)V4_BASE + 1)};
 }
 
 static struct in6_addr

@@ -23,8 +23,8 @@ struct resolver_answer {
     uint8_t data[RESOLVER_ANSWER_MAX];
     size_t size;
     const char *reason; // RESOLVER_DENIED: static text
-    char shown[HOSTNAME_MAX +
-               1]; // RESOLVER_DENIED: the name fit for a log; empty if it must not be there
+    // RESOLVER_DENIED: the name fit for a log; empty if it must not be there.
+    char shown[HOSTNAME_MAX + 1];
 };
 
 // Pure but for the table of names. A and AAAA are answered; every other type has no data.

@@ -11,11 +11,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_NAME "denials.jsonl"
+#define FILE_NAME    "denials.jsonl"
+#define COUNTS_NAME  "secrets.json"
+#define COUNTS_FRESH "secrets.json.new"
 
 enum { DIRECTORY_MODE = 0755, FILE_MODE = 0644, LINE_MAX_SIZE = 8192 };
 
@@ -115,4 +118,19 @@ denials_add(const uint8_t *event, size_t size)
     size_t n = folder >= 0 ? write_line(event, size, line) : 0;
     if (n > 0)
         append(line, n);
+}
+
+void
+denials_set_counts(const uint8_t *text, size_t size)
+{
+    json_auto_t *counts = json_loadb((const char *)text, size, 0, NULL);
+    if (folder < 0 || !json_is_object(counts))
+        return;
+    (void)unlinkat(folder, COUNTS_FRESH, 0);
+    cleanup_fd int fd = openat(folder, COUNTS_FRESH,
+                               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+    if (fd < 0)
+        return;
+    if (fd_write_all(fd, text, size) < 0 || renameat(folder, COUNTS_FRESH, folder, COUNTS_NAME) < 0)
+        (void)unlinkat(folder, COUNTS_FRESH, 0);
 }

@@ -194,6 +194,10 @@ setup_frame(void *setup, const struct frame *f, bool *ret_done)
         if (s->done)
             denials_add(f->payload, f->size);
         return s->done ? 0 : -1;
+    case FRAME_COUNTS:
+        if (s->done)
+            denials_set_counts(f->payload, f->size);
+        return s->done ? 0 : -1;
     default:
         return -1;
     }

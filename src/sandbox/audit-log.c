@@ -198,6 +198,7 @@ take_lines(struct sandbox *s, const uint8_t *text, size_t size)
         (void)buf_append(queue, text, (size_t)(stop - text) - 1);
         (void)buf_append_fmt(queue, ",\"sandbox\":\"%s\"}\n", s->id);
         denials_tell(s, text, (size_t)(stop - text));
+        secret_counts_take(s, text, (size_t)(stop - text));
         text = stop + 1;
     }
     return 0;
@@ -333,6 +334,7 @@ audit_log_unfollow(struct sandbox *s)
         (void)uv_poll_stop(s->events_poll);
         uv_close((uv_handle_t *)TAKE_PTR(s->events_poll), free_handle);
     }
+    secret_counts_free(s);
     if (s->events >= 0)
         (void)close(TAKE_FD(s->events));
 }

@@ -58,6 +58,7 @@ guest_send(struct sandbox *s, const struct frame *f)
 void
 guest_check(struct sandbox *s, int64_t now_ms)
 {
+    secret_counts_tell(s);
     bool stalled = s->paused_ms > 0 && now_ms - s->paused_ms > GUEST_STALL_MS;
     if (s->guest != NULL && (stalled || stream_queued(s->guest) > GUEST_QUEUE_MAX))
         sandbox_fault(s, "the guest does not read");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the files of this folder share: manager.c (the table and its life), launcher-link.c
 // (messages with the launcher), guest.c (the data channel to casemate-init), channel.c and
-// envelope.c (one client), usage.c, audit-log.c, denials.c, trust.c.
+// envelope.c (one client), usage.c, audit-log.c, denials.c,
+// secret-counts.c, trust.c.
 #pragma once
 
 #include "base/buf.h"
@@ -76,7 +77,8 @@ struct sandbox {
     bool worker_ready;
     int events;
     uv_poll_t *events_poll;
-    struct ratelimit denials; // that are told to the guest
+    struct ratelimit denials;     // that are told to the guest
+    struct secret_counts *counts; // NULL: nothing to count yet
 
     int usage_fds[LAUNCH_USAGE_FDS];
     enum launch_cpu_format cpu_format;
@@ -132,6 +134,12 @@ void denials_init(struct sandbox *s);
 // An audit event of the sandbox, checked to be one: if it tells of a refusal, the guest is told,
 // too.
 void denials_tell(struct sandbox *s, const uint8_t *event, size_t size);
+
+// secret-counts.c
+// An audit event of the sandbox, checked to be one: counts what it tells of a secret.
+void secret_counts_take(struct sandbox *s, const uint8_t *event, size_t size);
+void secret_counts_tell(struct sandbox *s); // tells the guest, if there is anything new
+void secret_counts_free(struct sandbox *s);
 
 // usage.c
 void usage_sample(struct sandbox *s);

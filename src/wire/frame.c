@@ -17,6 +17,7 @@ static const char *const kind_names[] = {
     [FRAME_CANCEL] = "cancel",
     [FRAME_BARRIER_DONE] = "barrier-done",
     [FRAME_DENIAL] = "denial",
+    [FRAME_COUNTS] = "counts",
     [FRAME_HELLO] = "hello",
     [FRAME_RESULT] = "result",
     [FRAME_STREAM_START] = "stream-start",

@@ -51,6 +51,7 @@ enum frame_kind {
 
     // casemated to guest, channel 0, at any time after set-up.
     FRAME_DENIAL, // text: one audit event of the sandbox's own, of something that was refused
+    FRAME_COUNTS, // text: one JSON object, of what became of each secret's placeholders so far
 
     // guest to casemated.
     FRAME_HELLO,  // channel 0, once, first. pack: u32 FRAME_PROTOCOL_VERSION

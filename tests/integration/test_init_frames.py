@@ -123,6 +123,16 @@ def test_denials_are_bounded(own):
     assert json.loads(sh(ch, f"tail -n 1 {DENIALS}")) == last
 
 
+def test_counts_of_secrets(own):
+    ch = own.open()
+    for text in (b'{"S1":{"swapped":1,"seen":0,"refused":0}}\n', b'{"S1":{"swapped":2,"seen":0,"refused":0}}\n',
+                 b"[]", b"{", b""):
+        own.send(g.COUNTS, 0, 0, text)
+    assert json.loads(sh(ch, "cat /run/casemate/secrets.json"))["S1"]["swapped"] == 2
+    assert sh(ch, "stat -c '%u %a' /run/casemate/secrets.json") == "0 644\n"
+    assert sh(ch, "ls /run/casemate/secrets.json*") == "/run/casemate/secrets.json\n"
+
+
 @pytest.mark.parametrize("trap", ["ln -s /etc/victim {}", "mkfifo {}", "mkdir {}", "mknod {} c 1 3"])
 def test_denials_follow_nothing(own, trap):
     ch = own.open()

@@ -5,6 +5,7 @@ secrets (14), and clients that say little or odd things (45, 47 to 49)."""
 import json
 import socket
 import struct
+import time
 
 import pytest
 from egress_bench import EVIL, GOOD, GOOD6, S1, Box, ask_dns, status_of
@@ -363,6 +364,22 @@ def test_the_sandbox_can_read_what_was_refused(lab, p1):
             assert denials(other) == [], "each its own"
         finally:
             other.close()
+    finally:
+        box.close()
+
+
+def test_the_sandbox_can_read_what_became_of_its_placeholders(lab):
+    box = Box(lab, allow_net=["api.test"], secrets={"S1": {"hosts": ["api.test"], "value": S1}})
+    try:
+        secret = box.placeholder("S1")
+        for _ in range(3):
+            assert box.ok("https://api.test/", "-H", f"x-key: {secret}") == "ok"
+        assert box.ok("https://api.test/", "-d", f"quoted {secret}") == "ok"
+        box.curl("http://api.test/", "-H", f"x-key: {secret}")
+        lab.instance.audit.wait(ev="request", sandbox=box.id)
+        time.sleep(2.2)
+        counts = json.loads(box.sandbox.check_sh("cat /run/casemate/secrets.json"))
+        assert counts == {"S1": {"swapped": 3, "seen": 1, "refused": 1}}
     finally:
         box.close()
 
