@@ -17,7 +17,6 @@
 #include "base/mem.h"
 #include "egress/audit.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +59,7 @@ exchange_update_reading(struct exchange *x)
 void
 exchange_write_client(struct exchange *x, const void *data, size_t size)
 {
+    x->bytes_down += size;
     if (size > 0 && stream_write(x->client, data, size) == 1)
         x->client_full = true;
 }
@@ -67,6 +67,7 @@ exchange_write_client(struct exchange *x, const void *data, size_t size)
 void
 exchange_write_upstream(struct exchange *x, const void *data, size_t size)
 {
+    x->bytes_up += x->upstream != NULL ? size : 0;
     if (x->upstream != NULL && size > 0 && stream_write(x->upstream, data, size) == 1)
         x->upstream_full = true;
 }
@@ -115,16 +116,19 @@ exchange_cut_client(struct exchange *x)
 int
 exchange_audit_request(struct exchange *x, const char *reason)
 {
-    char status[16];
     char method[METHOD_MAX + 1];
-    char number[24];
-    (void)snprintf(status, sizeof status, "%d", x->status);
-    (void)snprintf(method, sizeof method, "%.*s", (int)x->method_size, x->method);
-    (void)snprintf(number, sizeof number, "%" PRIu64, x->number);
-    return audit_emit(x->w->audit, AUDIT_REQUEST, &x->to, "req", number, "method",
-                      x->method_size > 0 ? method : NULL, "path",
-                      x->method_size > 0 ? x->path : NULL, "status", status, "reason", reason,
-                      NULL);
+    struct audit_number number, status, up, down, ms;
+    memcpy(method, x->method, x->method_size);
+    method[x->method_size] = '\0';
+    int r = audit_emit(
+        x->w->audit, AUDIT_REQUEST, &x->to, "req", audit_number(&number, x->number), "method",
+        x->method_size > 0 ? method : NULL, "path", x->method_size > 0 ? x->path : NULL, "status",
+        audit_number(&status, (uint64_t)x->status), "bytes_up", audit_number(&up, x->bytes_up),
+        "bytes_down", audit_number(&down, x->bytes_down), "ms",
+        audit_number(&ms, x->began_ms > 0 ? uv_now(x->w->loop) - x->began_ms : 0), "reason", reason,
+        NULL);
+    x->bytes_up = x->bytes_down = x->began_ms = 0;
+    return r;
 }
 
 // --- refusing ---

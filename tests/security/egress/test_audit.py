@@ -27,6 +27,8 @@ def test_each_decision_is_told_with_its_names(lab, box):
     swap = lab.instance.audit.wait(ev="swap", secret="S1", where="header")
     assert request["conn"] == swap["conn"]
     assert request["sandbox"] == box.id and request["method"] == "GET"
+    assert int(request["bytes_up"]) > 80 and int(request["bytes_down"]) > 80
+    assert 0 <= int(request["ms"]) < 5000
     assert request["name"] == "api.test" and request["port"] == 443 and request["ip"]
     assert lab.instance.audit.wait(ev="intercept", name="api.test")
     assert lab.instance.audit.wait(ev="conn_deny", name="evil.test")["reason"]

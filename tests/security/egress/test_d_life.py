@@ -68,10 +68,11 @@ def test_case_79_another_worker_takes_its_place(lab):
         get(http.client.HTTPSConnection("api.test", context=trust, timeout=5))
         print("again", flush=True)
         """)
-    def shown() -> bytes:
-        stream = box.sandbox.streams.get(client["stdoutStreamId"])
+    def shown(of: str = "stdoutStreamId") -> bytes:
+        stream = box.sandbox.streams.get(client[of])
+        assert of == "stderrStreamId" or not shown("stderrStreamId"), shown("stderrStreamId").decode()
         return bytes(stream.data) if stream else b""
-    wait_until(lambda: b"held" in shown())
+    wait_until(lambda: b"held" in shown(), timeout=20)
     os.kill(worker, signal.SIGKILL)
     began = time.monotonic()
     assert box.ok("https://api.test/after", "-H", f"Authorization: Bearer {p1}")
@@ -83,6 +84,9 @@ def test_case_79_another_worker_takes_its_place(lab):
     assert worker_of(lab, before) != worker
     lab.instance.audit.wait(ev="worker_restarted", sandbox=box.id)
     lab.instance.audit.wait(ev="request", sandbox=box.id, path="/after")
+    for reason in ("started", "restarted"):
+        told = lab.instance.audit.wait(ev="policy", sandbox=box.id, reason=reason)
+        assert told["secrets"].split(",") == list(SECRETS)
     assert box.curl("-f", "https://evil.test/").code != 0
     assert not box.sandbox.closed
     box.close()
