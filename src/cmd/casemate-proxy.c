@@ -23,10 +23,12 @@
 #include "egress/worker.h"
 #include "net/tls.h"
 #include "wire/control.h"
+#include "wire/events.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -55,10 +57,25 @@ load_policy(struct policy **ret, struct error *err)
     return r;
 }
 
+// The first event of each worker: which secrets it holds, by name.
+static void
+tell_policy(const struct worker *w, bool restored)
+{
+    char names[EVENT_AUDIT_MAX / 2] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < policy_secret_count(w->policy) && used < sizeof names; i++) {
+        int n = snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? "," : "",
+                         policy_secret_name(w->policy, i));
+        used += n > 0 ? (size_t)n : 0;
+    }
+    (void)audit_emit(w->audit, AUDIT_POLICY, NULL, "secrets", names, "reason",
+                     restored ? "restarted" : "started", NULL);
+}
+
 static int
 open_all(struct worker *w, struct error *err)
 {
-    bool restored;
+    bool restored = false;
     if (tls_init(err) < 0 || load_policy(&w->policy, err) < 0 ||
         patterns_new(w->policy, &w->patterns, err) < 0 ||
         audit_new(w, CONTROL_WORKER_EVENTS, &w->audit, err) < 0 ||
@@ -71,6 +88,7 @@ open_all(struct worker *w, struct error *err)
     names_new(&w->names);
     if (restored)
         names_begin_anywhere(w->names);
+    tell_policy(w, restored);
     int r = fd_set_nonblock(CONTROL_WORKER_TCP);
     return r < 0 ? error_set_errno(err, -r, "listener") : 0;
 }

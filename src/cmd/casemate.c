@@ -210,8 +210,8 @@ static int run_help(int argc, char **argv, struct error *err);
 static const struct command commands[] = {
     {"list", "[--json] [--env-file FILE]", "sandboxes and what they use", run_list},
     {"kill", "[--env-file FILE] ID", "end a sandbox", run_kill},
-    {"audit", "[--sandbox ID] [--event EV] [--secrets | --follow] [--json] [--state DIR]",
-     "what sandboxes did on the network, and with which secrets", run_audit},
+    {"audit", "[OPTION]...", "what sandboxes did on the network, and with which secrets",
+     run_audit},
     {"doctor", "[--image FILE] [--state DIR]", "check this host for what Casemate needs",
      run_doctor},
     {"policy", "check [OPTION...] FILE [HOST[:PORT]]", "what an egress policy would do",
@@ -231,6 +231,8 @@ run_help(int argc, char **argv, struct error *err)
         (void)printf("  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
                      commands[i].help);
     (void)puts(
+        "\naudit [--sandbox ID] [--event EVENT] [--secrets | --follow] [--json] [--state DIR]\n"
+        "reads the audit trail of the state directory; --secrets counts what became of each.\n"
         "\nlist and kill find the service by DENO_DEPLOY_ENDPOINT and DENO_DEPLOY_TOKEN.\n"
         "policy check takes --egress-config FILE, the operator's, and --policy NAME, one of "
         "its\npolicies; it ends with 0 where HOST is allowed, 1 where it is refused, 2 where it\n"

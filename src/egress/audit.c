@@ -29,7 +29,6 @@ enum {
     TELL_MS = 1000,
     RETRY_MS = 50, // a sink that was full is tried again
     TAIL = 128,    // for what follows the fields of a line
-    DECIMAL_MAX = 20,
     TIME_SIZE = sizeof "2026-01-02T03:04:05" - 1,
     NO_SECRET = 0, // slot of what concerns no secret; secret i has i + 1
     SLOTS = POLICY_SECRETS_MAX + 1,
@@ -193,12 +192,9 @@ put(struct buf *out, const char *text, size_t size)
 static int
 put_number(struct buf *out, uint64_t n)
 {
-    char digits[DECIMAL_MAX];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    return put(out, digits + at, sizeof digits - at);
+    struct audit_number digits;
+    const char *text = audit_number(&digits, n);
+    return put(out, text, strlen(text));
 }
 
 static int

@@ -35,6 +35,21 @@ int audit_new(struct worker *w, int events_fd, struct audit **ret, struct error 
 // Tells casemated that the listeners are served, with the CA's certificate.
 int audit_ready(struct audit *a, const char *ca_pem, size_t size, struct error *err);
 
+// A number as the text of a field.
+struct audit_number {
+    char text[21];
+};
+static inline const char *
+audit_number(struct audit_number *out, uint64_t n)
+{
+    size_t at = sizeof out->text - 1;
+    out->text[at] = '\0';
+    do
+        out->text[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    return out->text + at;
+}
+
 // Fields follow as pairs (name, text), ended by NULL; a NULL text skips its pair. to may be NULL.
 // Returns -1 when the event is not accepted: the caller then refuses what it was about to do.
 int audit_emit(struct audit *a, enum audit_event event, const struct destination *to, ...)

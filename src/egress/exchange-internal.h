@@ -59,6 +59,9 @@ struct exchange {
     bool websocket;
     bool old_client; // HTTP/1.0
     bool is_head;
+    uint64_t bytes_up; // of this exchange, to the host
+    uint64_t bytes_down;
+    uint64_t began_ms;
     unsigned interim;
     int status;
     size_t method_size;

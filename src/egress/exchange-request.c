@@ -161,6 +161,7 @@ take_head(struct exchange *x)
         break;
     }
     x->number++;
+    x->began_ms = x->head_since_ms;
     x->head_since_ms = 0;
     x->is_head = h1_span_is(head.method, "HEAD");
     if (!accept_head(x, &head))

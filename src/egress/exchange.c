@@ -18,7 +18,6 @@
 #include "base/mem.h"
 #include "egress/audit.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,6 +60,7 @@ exchange_update_reading(struct exchange *x)
 void
 exchange_write_client(struct exchange *x, const void *data, size_t size)
 {
+    x->bytes_down += size;
     if (size > 0 && stream_write(x->client, data, size) == 1)
         x->client_full = true;
 }
@@ -75,6 +75,7 @@ exchange_write_upstream(struct exchange *x, const void *data, size_t size)
         exchange_cut_client(x);
         return;
     }
+    x->bytes_up += size;
     if (stream_write(x->upstream, data, size) == 1)
         x->upstream_full = true;
 }
@@ -136,33 +137,22 @@ exchange_cut_client(struct exchange *x)
 
 // --- audit ---
 
-enum { DECIMAL_SIZE = sizeof "18446744073709551615" };
-
-// Every request has two numbers, and printf is dear. Returns where in text the number begins.
-static const char *
-decimal(uint64_t number, char text[DECIMAL_SIZE])
-{
-    char *at = text + DECIMAL_SIZE - 1;
-    *at = '\0';
-    do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return at;
-}
-
 int
 exchange_audit_request(struct exchange *x, const char *reason)
 {
-    char status[DECIMAL_SIZE];
-    char number[DECIMAL_SIZE];
     char method[METHOD_MAX + 1];
+    struct audit_number number, status, up, down, ms;
     memcpy(method, x->method, x->method_size);
     method[x->method_size] = '\0';
-    return audit_emit(x->w->audit, AUDIT_REQUEST, &x->to, "req", decimal(x->number, number),
-                      "method", x->method_size > 0 ? method : NULL, "path",
-                      x->method_size > 0 ? x->path : NULL, "status",
-                      decimal((uint64_t)x->status, status), "reason", reason, NULL);
+    int r = audit_emit(
+        x->w->audit, AUDIT_REQUEST, &x->to, "req", audit_number(&number, x->number), "method",
+        x->method_size > 0 ? method : NULL, "path", x->method_size > 0 ? x->path : NULL, "status",
+        audit_number(&status, (uint64_t)x->status), "bytes_up", audit_number(&up, x->bytes_up),
+        "bytes_down", audit_number(&down, x->bytes_down), "ms",
+        audit_number(&ms, x->began_ms > 0 ? uv_now(x->w->loop) - x->began_ms : 0), "reason", reason,
+        NULL);
+    x->bytes_up = x->bytes_down = x->began_ms = 0;
+    return r;
 }
 
 int
@@ -171,11 +161,11 @@ exchange_audit_redacted(struct exchange *x)
     int rc = 0;
     for (size_t i = 0; i < policy_secret_count(x->w->policy); i++) {
         uint64_t count = redact_take_count(x->redact, i);
-        char times[24];
-        (void)snprintf(times, sizeof times, "%" PRIu64, count);
+        struct audit_number times;
         if (count > 0)
             rc |= audit_emit(x->w->audit, AUDIT_REDACT, &x->to, "secret",
-                             policy_secret_name(x->w->policy, i), "count", times, NULL);
+                             policy_secret_name(x->w->policy, i), "count",
+                             audit_number(&times, count), NULL);
     }
     return rc;
 }

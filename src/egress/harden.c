@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <seccomp.h>
@@ -18,12 +20,16 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 
-// A loop over sockets: memory, clocks, random numbers, descriptors that are open already.
+enum { WORKER_DATA_MAX = 1024 * 1024 * 1024 };
+
+// A loop over sockets. What libuv makes once (its epoll and event descriptors) was made before.
 static const int allowed[] = {
+    // Bytes over descriptors that are open: sockets, the log, the event socket.
     SCMP_SYS(read),
     SCMP_SYS(readv),
     SCMP_SYS(write),
@@ -32,9 +38,10 @@ static const int allowed[] = {
     SCMP_SYS(recvmsg),
     SCMP_SYS(sendto),
     SCMP_SYS(sendmsg),
-    SCMP_SYS(eventfd2),
+    SCMP_SYS(lseek), // dprintf(3) asks where it stands
     SCMP_SYS(pipe2),
     SCMP_SYS(splice), // between a socket and such a pipe: other files cannot be opened
+    // Connections in and out; bind(2) and listen(2) are not among them.
     SCMP_SYS(close),
     SCMP_SYS(shutdown),
     SCMP_SYS(accept4),
@@ -42,42 +49,41 @@ static const int allowed[] = {
     SCMP_SYS(getsockname),
     SCMP_SYS(getpeername),
     SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(epoll_create1),
+    // libuv's wait.
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_wait),
     SCMP_SYS(epoll_pwait),
-    SCMP_SYS(poll),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(fstat),
-    SCMP_SYS(lseek),
+    // The allocator: mmap(2) and mprotect(2) below.
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
-    SCMP_SYS(mlock),
-    SCMP_SYS(munlock),
     SCMP_SYS(brk),
+    // Locks of OpenSSL and of the C library.
     SCMP_SYS(futex),
+    // Clocks where the vDSO has none, and random numbers.
     SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),
     SCMP_SYS(gettimeofday),
     SCMP_SYS(getrandom),
+    // OpenSSL's random generator looks whether it was forked.
     SCMP_SYS(getpid),
+    // abort(3) and the end.
     SCMP_SYS(gettid),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+#ifdef __SANITIZE_ADDRESS__ // what its run-time calls
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(fstat),
     SCMP_SYS(getuid),
     SCMP_SYS(geteuid),
     SCMP_SYS(getgid),
     SCMP_SYS(getegid),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(restart_syscall),
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
+#endif
 };
 
 static const int absent[] = {
@@ -109,6 +115,26 @@ static const int fatal[] = {
     SCMP_SYS(io_uring_setup),
     SCMP_SYS(userfaultfd),
     SCMP_SYS(perf_event_open),
+    SCMP_SYS(io_uring_enter),
+    SCMP_SYS(io_uring_register),
+    SCMP_SYS(kexec_file_load),
+    SCMP_SYS(add_key),
+    SCMP_SYS(request_key),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(name_to_handle_at),
+    SCMP_SYS(pidfd_open),
+    SCMP_SYS(pidfd_getfd),
+    SCMP_SYS(process_madvise),
+    SCMP_SYS(modify_ldt),
+    SCMP_SYS(personality),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(memfd_secret),
+    SCMP_SYS(move_mount),
+    SCMP_SYS(fsopen),
+    SCMP_SYS(open_tree),
+    SCMP_SYS(acct),
+    SCMP_SYS(swapon),
+    SCMP_SYS(delete_module),
 };
 
 static int
@@ -130,8 +156,6 @@ add_conditions(scmp_filter_ctx filter)
         int call;
         struct scmp_arg_cmp condition;
     } rules[] = {
-        {SCMP_SYS(socket), {0, SCMP_CMP_EQ, AF_INET, 0}},
-        {SCMP_SYS(socket), {0, SCMP_CMP_EQ, AF_INET6, 0}},
         {SCMP_SYS(mmap), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
         {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
         {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_GETFL, 0}},
@@ -150,6 +174,39 @@ add_conditions(scmp_filter_ctx filter)
             return rc;
     }
     return 0;
+}
+
+// Sockets of the internet families, of TCP and UDP; and the options of them that somebody here
+// sets. What else the kernel would do for an option (filters, upper layer protocols, packet
+// mangling) is no service to one that was taken over.
+static int
+add_sockets(scmp_filter_ctx filter)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    static const int protocols[] = {0, IPPROTO_TCP, IPPROTO_UDP};
+    static const struct {
+        int level;
+        int name;
+    } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR},       {SOL_SOCKET, SO_KEEPALIVE},
+        {SOL_SOCKET, SO_LINGER},          {SOL_SOCKET, SO_SNDBUF},
+        {SOL_SOCKET, SO_RCVBUF},          {IPPROTO_TCP, TCP_NODELAY},
+        {IPPROTO_TCP, TCP_KEEPIDLE},      {IPPROTO_TCP, TCP_KEEPINTVL},
+        {IPPROTO_TCP, TCP_KEEPCNT},       {IPPROTO_TCP, TCP_QUICKACK},
+        {IPPROTO_TCP, TCP_CORK},          {IPPROTO_TCP, TCP_USER_TIMEOUT},
+        {IPPROTO_TCP, TCP_NOTSENT_LOWAT}, {IPPROTO_IPV6, IPV6_V6ONLY},
+    };
+    int rc = 0;
+    for (size_t f = 0; rc == 0 && f < ARRAY_SIZE(families); f++)
+        for (size_t p = 0; rc == 0 && p < ARRAY_SIZE(protocols); p++)
+            rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                                  SCMP_A0_32(SCMP_CMP_EQ, (unsigned)families[f]),
+                                  SCMP_A2_32(SCMP_CMP_EQ, (unsigned)protocols[p]));
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(options); i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+                              SCMP_A1_32(SCMP_CMP_EQ, (unsigned)options[i].level),
+                              SCMP_A2_32(SCMP_CMP_EQ, (unsigned)options[i].name));
+    return rc;
 }
 
 static void
@@ -175,6 +232,8 @@ set_filter(struct error *err)
         rc = add_list(filter, SCMP_ACT_KILL_PROCESS, fatal, ARRAY_SIZE(fatal));
     if (rc == 0)
         rc = add_conditions(filter);
+    if (rc == 0)
+        rc = add_sockets(filter);
     if (rc == 0)
         rc = seccomp_load(filter);
     return rc == 0 ? 0 : error_set_errno(err, -rc, "cannot set the seccomp filter");
@@ -215,10 +274,27 @@ load_early(struct error *err)
     return 0;
 }
 
+// The worker is in no cgroup: this is what a leak, or one that was taken over, may take of the
+// host's memory. The sanitizers' run-time maps far more than it uses.
+static int
+set_limits(struct error *err)
+{
+    const struct rlimit none = {0};
+#ifndef __SANITIZE_ADDRESS__
+    const struct rlimit data = {.rlim_cur = WORKER_DATA_MAX, .rlim_max = WORKER_DATA_MAX};
+    if (setrlimit(RLIMIT_DATA, &data) != 0)
+        return error_set_errno(err, errno, "cannot limit the worker's memory");
+#endif
+    if (setrlimit(RLIMIT_NPROC, &none) != 0 || setrlimit(RLIMIT_CORE, &none) != 0 ||
+        setrlimit(RLIMIT_MSGQUEUE, &none) != 0)
+        return error_set_errno(err, errno, "cannot limit the worker");
+    return 0;
+}
+
 int
 harden_worker(struct error *err)
 {
-    if (load_early(err) != 0)
+    if (load_early(err) != 0 || set_limits(err) != 0)
         return -1;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return error_set_errno(err, errno, "cannot set no_new_privs");

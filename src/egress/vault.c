@@ -14,8 +14,14 @@ vault_init(struct vault *v, size_t size, struct error *err)
     void *data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED)
         return error_set_errno(err, errno, "cannot map memory for secrets");
-    // A lock may exceed RLIMIT_MEMLOCK; the other two are there on every kernel that we support.
-    (void)mlock(data, capacity);
+    // Locked as it is used: patterns reserve for the worst case.
+    if (mlock2(data, capacity, MLOCK_ONFAULT) < 0) {
+        (void)munmap(data, capacity);
+        return error_set(err, ERR_LIMIT,
+                         "cannot keep %zu KiB for secrets out of swap: fewer or shorter values, or "
+                         "a higher limit of locked memory (LimitMEMLOCK), are needed",
+                         capacity / 1024);
+    }
     if (madvise(data, capacity, MADV_DONTDUMP) < 0 ||
         madvise(data, capacity, MADV_WIPEONFORK) < 0) {
         int sys = errno;

@@ -6,8 +6,8 @@
 //   ABSENT ◀─job over─ CLEANING ◀──────────────── init, worker and job reaped ────┘
 //
 // Every transition is driven by an event of the loop: a request, a report or the exit of a job, the
-// exit of init or worker. A worker that dies is replaced (restart_worker), RESTARTS_MAX times in
-// RESTARTS_MS; what the next one needs is kept: its policy and its authority's key, in sealed
+// exit of init or worker. A worker that dies is replaced (restart_worker), as often as restart.h
+// says; what the next one needs is kept: its policy and its authority's key, in sealed
 // memory that the launcher never maps, its listeners and the capture. Between the two, connections
 // wait in the listener, and there is no other way out. Nothing here blocks: killing is one system
 // call, everything slow is a job. An event may be stale, its entry meanwhile freed or taken anew:
@@ -21,17 +21,15 @@
 #include "launcher/ids.h"
 #include "launcher/job.h"
 #include "launcher/recipe.h"
+#include "launcher/restart.h"
 #include "launcher/teardown.h"
-#include "launcher/worker.h"
 #include "wire/control.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -39,10 +37,6 @@
 enum {
     // A build that hangs in the kernel must not hold its id and its slot for ever.
     BUILD_TIMEOUT_MS = 60 * 1000,
-    // Who finds a way to crash the worker must not try at the launcher's cost for ever.
-    RESTARTS_MAX = 5,
-    RESTARTS_MS = 60 * 1000,
-    RESTART_PAUSE_MS = 50, // doubled with each
 };
 
 struct sandbox {
@@ -57,12 +51,7 @@ struct sandbox {
     int control_fd;      // to its init
     int init_pidfd;      // -1: none, or reaped
     int worker_pidfd;
-    struct {
-        int policy, roots, ca, tcp, udp, capture;
-    } keep;                // for the next worker; -1: not there
-    unsigned restarts;     // since restarts_ms
-    int64_t restarts_ms;   // 0: none yet
-    int64_t restart_at_ms; // 0: the worker lives, or is being started
+    struct restart restart; // of the worker
     int loop;
     struct job job; // building or cleaning
     uint64_t cpu_usec;
@@ -136,9 +125,9 @@ take_entry(struct supervisor *s, const char *id)
                               .control_fd = -1,
                               .init_pidfd = -1,
                               .worker_pidfd = -1,
-                              .keep = {-1, -1, -1, -1, -1, -1},
                               .loop = -1,
                               .job = {.pidfd = -1, .sock = -1}};
+        restart_init(&b->restart);
         memcpy(b->id, id, sizeof b->id);
         s->count++;
         return b;
@@ -192,27 +181,6 @@ start_job(struct supervisor *s, struct sandbox *b, void (*run)(int, void *), voi
     return 0;
 }
 
-static void
-forget_worker(struct sandbox *b)
-{
-    int *const kept[] = {&b->keep.policy, &b->keep.roots, &b->keep.ca,
-                         &b->keep.tcp,    &b->keep.udp,   &b->keep.capture};
-    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-        close_fd(kept[i]);
-    b->restart_at_ms = 0;
-}
-
-static int
-keep_worker(struct sandbox *b, const int *fds, struct error *err)
-{
-    b->keep.policy = fcntl(fds[LAUNCH_FD_POLICY], F_DUPFD_CLOEXEC, 0);
-    b->keep.roots = fcntl(fds[LAUNCH_FD_ROOTS], F_DUPFD_CLOEXEC, 0);
-    b->keep.ca = memfd_create("casemate-ca", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (b->keep.policy < 0 || b->keep.roots < 0 || b->keep.ca < 0)
-        return error_set_errno(err, errno, "keep what the next worker needs");
-    return 0;
-}
-
 static int
 start_build(struct supervisor *s, struct sandbox *b, const struct launch_message *m, const int *fds,
             struct error *err)
@@ -234,9 +202,10 @@ start_build(struct supervisor *s, struct sandbox *b, const struct launch_message
     if (disk_check_space(&s->shop->disks, err) < 0)
         return -1;
     b->ids_fd = ids_reserve(s->shop->ids_fd, &s->ids_hint, &r.first_id, err);
-    if (b->ids_fd < 0 || keep_worker(b, fds, err) < 0)
+    if (b->ids_fd < 0 ||
+        restart_keep(&b->restart, fds[LAUNCH_FD_POLICY], fds[LAUNCH_FD_ROOTS], err) < 0)
         return -1;
-    r.ca_fd = b->keep.ca;
+    r.ca_fd = b->restart.ca_fd;
     int pair[2];
     int n = fd_socketpair(SOCK_SEQPACKET, pair);
     if (n < 0)
@@ -259,7 +228,7 @@ release(struct supervisor *s, struct sandbox *b)
     close_fd(&b->init_pidfd);
     close_fd(&b->worker_pidfd);
     close_fd(&b->ids_fd);
-    forget_worker(b);
+    restart_done(&b->restart);
     b->state = SANDBOX_ABSENT;
     s->count--;
 }
@@ -308,7 +277,7 @@ begin_killing(struct supervisor *s, struct sandbox *b, enum launch_reason reason
         watch(s, b, b->worker_pidfd, SOURCE_WORKER);
     }
     set_state(b, SANDBOX_KILLING);
-    forget_worker(b);
+    restart_done(&b->restart);
     if (b->job.pidfd >= 0)
         (void)pidfd_send_signal(b->job.pidfd, SIGKILL, NULL, 0);
     if (b->init_pidfd >= 0)
@@ -382,9 +351,9 @@ take_worker(struct supervisor *s, struct sandbox *b, int *fds, size_t fd_count)
     if (fd_count > 0)
         b->worker_pidfd = TAKE_FD(fds[JOB_WORKER_PIDFD]);
     if (fd_count == JOB_WORKER_FDS && b->state == SANDBOX_BUILDING) {
-        b->keep.tcp = TAKE_FD(fds[JOB_WORKER_TCP]);
-        b->keep.udp = TAKE_FD(fds[JOB_WORKER_UDP]);
-        b->keep.capture = TAKE_FD(fds[JOB_WORKER_CAPTURE]);
+        b->restart.sockets.tcp = TAKE_FD(fds[JOB_WORKER_TCP]);
+        b->restart.sockets.udp = TAKE_FD(fds[JOB_WORKER_UDP]);
+        b->restart.capture_fd = TAKE_FD(fds[JOB_WORKER_CAPTURE]);
     }
     if (b->state == SANDBOX_BUILDING)
         return; // watched once it runs
@@ -510,18 +479,11 @@ reap(int *pidfd)
 static int
 worker_lost(struct supervisor *s, struct sandbox *b, struct error *err)
 {
-    int64_t now = clock_monotonic_ms();
-    if (b->restarts_ms == 0 || now - b->restarts_ms > RESTARTS_MS) {
-        b->restarts_ms = now;
-        b->restarts = 0;
-    }
     log_warn("worker died", "sandbox", b->id, "error",
              b->error.msg[0] != '\0' ? b->error.msg : NULL);
     b->error = (struct error){0};
-    if (b->restarts == RESTARTS_MAX)
+    if (!restart_grant(&b->restart, clock_monotonic_ms()))
         return begin_killing(s, b, LAUNCH_REASON_WORKER_DIED, err);
-    b->restart_at_ms = now + (b->restarts > 0 ? RESTART_PAUSE_MS << b->restarts : 0);
-    b->restarts++;
     return 0;
 }
 
@@ -534,16 +496,7 @@ restart_worker(struct supervisor *s, struct sandbox *b, struct error *err)
         return error_set_errno(err, -n, "make an event socket");
     cleanup_fd int ours = pair[0];
     cleanup_fd int theirs = pair[1];
-    struct worker_plan plan = {
-        .shop = s->shop,
-        .launcher = getpid(),
-        .policy_fd = b->keep.policy,
-        .roots_fd = b->keep.roots,
-        .events_fd = theirs,
-        .capture_fd = b->keep.capture,
-        .ca_fd = b->keep.ca,
-        .sockets = {.tcp = b->keep.tcp, .udp = b->keep.udp},
-    };
+    struct worker_plan plan = restart_plan(&b->restart, s->shop, theirs);
     struct launch_message m = {.type = LAUNCH_WORKER};
     memcpy(m.id, b->id, sizeof m.id);
     int keep[WORKER_FDS_MAX];
@@ -558,10 +511,10 @@ restart_if_due(struct supervisor *s, struct sandbox *b, int64_t now)
 {
     struct error err = {0};
     // The job that started the last one may not have been reaped.
-    if (b->state != SANDBOX_RUNNING || b->restart_at_ms == 0 || b->restart_at_ms > now ||
+    if (b->state != SANDBOX_RUNNING || b->restart.at_ms == 0 || b->restart.at_ms > now ||
         b->job.pidfd >= 0)
         return;
-    b->restart_at_ms = 0;
+    b->restart.at_ms = 0;
     if (restart_worker(s, b, &err) == 0)
         return;
     log_error("cannot start a worker", "sandbox", b->id, "error", err.msg);
@@ -580,7 +533,7 @@ handle_job_exit(struct supervisor *s, struct sandbox *b, struct error *err)
         return handle_gone(s, b, err);
     if (b->state == SANDBOX_KILLING)
         return finish_killing(s, b, err);
-    if (b->state == SANDBOX_RUNNING && b->worker_pidfd < 0 && b->restart_at_ms == 0)
+    if (b->state == SANDBOX_RUNNING && b->worker_pidfd < 0 && b->restart.at_ms == 0)
         return worker_lost(s, b, err); // starting it failed
     if (b->state != SANDBOX_BUILDING)
         return 0;
@@ -632,9 +585,9 @@ supervisor_timeout_ms(const struct supervisor *s)
         if (b->state == SANDBOX_BUILDING && (first < 0 || b->deadline_ms < first))
             first = b->deadline_ms;
         // One whose last job still runs waits for that, not for the clock.
-        if (b->state == SANDBOX_RUNNING && b->restart_at_ms > 0 && b->job.pidfd < 0 &&
-            (first < 0 || b->restart_at_ms < first))
-            first = b->restart_at_ms;
+        if (b->state == SANDBOX_RUNNING && b->restart.at_ms > 0 && b->job.pidfd < 0 &&
+            (first < 0 || b->restart.at_ms < first))
+            first = b->restart.at_ms;
     }
     if (first < 0)
         return -1;

@@ -22,6 +22,8 @@
 
 enum {
     FDS_ABOVE = 64,
+    // Values and all the forms in which an answer may hold one, of the largest policy.
+    WORKER_MEMLOCK = 192 * 1024 * 1024,
     WORKER_NOFILE = 2048, // stops one sandbox's connections from eating the host's descriptors
     WORKER_FDS = CONTROL_WORKER_CA + 1 - CONTROL_WORKER_POLICY,
 };
@@ -48,6 +50,8 @@ become_worker_user(const struct workshop *shop, struct error *err)
 static int
 drop_all(const struct worker_plan *plan, struct error *err)
 {
+    // Where it may not be raised, a policy that needs more is refused by the worker.
+    (void)set_limit(RLIMIT_MEMLOCK, WORKER_MEMLOCK, NULL);
     if (set_limit(RLIMIT_CORE, 0, err) < 0 || set_limit(RLIMIT_NOFILE, WORKER_NOFILE, err) < 0 ||
         caps_bound_worker(err) < 0 || become_worker_user(plan->shop, err) < 0 ||
         caps_clear(err) < 0)

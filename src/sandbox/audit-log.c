@@ -77,15 +77,19 @@ static void start_write(struct audit_log *log);
 
 // The last try: what does not go now is lost.
 static void
+write_rest(const struct audit_log *log, struct buf *rest)
+{
+    int r = fd_write_all(log->fd, buf_bytes(rest), buf_size(rest));
+    if (r < 0)
+        log_error("audit lines are lost", "reason", strerror(-r));
+    buf_done(rest);
+}
+
+static void
 finish(struct audit_log *log)
 {
-    struct buf *const rest[] = {&log->batch, &log->queue};
-    for (size_t i = 0; i < ARRAY_SIZE(rest); i++) {
-        int r = fd_write_all(log->fd, buf_bytes(rest[i]), buf_size(rest[i]));
-        if (r < 0)
-            log_error("audit lines are lost", "reason", strerror(-r));
-        buf_done(rest[i]);
-    }
+    write_rest(log, &log->batch);
+    write_rest(log, &log->queue);
     (void)close(log->fd);
     free(log);
 }

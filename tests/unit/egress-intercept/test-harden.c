@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +68,66 @@ static int
 try_packet(void)
 {
     return try_socket(AF_PACKET);
+}
+
+// IPPROTO_MPTCP: a protocol of the internet families that the worker does not speak.
+static int
+try_other_protocol(void)
+{
+    return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262) < 0 ? errno : 0;
+}
+
+static int
+try_option(int level, int name)
+{
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return setsockopt(fd, level, name, &one, sizeof one) < 0 ? errno : 0;
+}
+
+static int
+try_nodelay(void)
+{
+    return try_option(IPPROTO_TCP, TCP_NODELAY);
+}
+
+// A socket filter, which the kernel would compile.
+static int
+try_filter(void)
+{
+    return try_option(SOL_SOCKET, SO_ATTACH_FILTER);
+}
+
+static int
+try_upper_layer(void)
+{
+    return try_option(IPPROTO_TCP, TCP_ULP);
+}
+
+static int
+try_listen(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return listen(fd, 1) < 0 ? errno : 0;
+}
+
+static int
+try_memory_file(void)
+{
+    return memfd_create("x", MFD_CLOEXEC) < 0 ? errno : 0;
+}
+
+static int
+try_keyring(void)
+{
+    return syscall(SYS_add_key, "user", "x", "y", 1, -1) < 0 ? errno : 0;
+}
+
+static int
+try_much_memory(void)
+{
+    void *p = mmap(NULL, 2UL << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? errno : 0;
 }
 
 static int
@@ -164,6 +226,16 @@ test_refused(void **state)
         {"AF_UNIX", try_unix, EPERM},
         {"AF_NETLINK", try_netlink, EPERM},
         {"AF_PACKET", try_packet, EPERM},
+        {"other protocol", try_other_protocol, EPERM},
+        {"TCP_NODELAY", try_nodelay, 0},
+        {"SO_ATTACH_FILTER", try_filter, EPERM},
+        {"TCP_ULP", try_upper_layer, EPERM},
+        {"listen", try_listen, EPERM},
+        {"memory file", try_memory_file, -SIGSYS},
+        {"keyring", try_keyring, -SIGSYS},
+#ifndef __SANITIZE_ADDRESS__
+        {"2 GiB", try_much_memory, ENOMEM},
+#endif
         {"map code", try_map_code, EPERM},
         {"make code", try_make_code, EPERM},
         {"clone", try_clone, EPERM},
