@@ -49,8 +49,7 @@ static bool
 may_have_body(const struct h2_stream *s)
 {
     enum { NO_CONTENT = 204, NOT_MODIFIED = 304 };
-    bool is_head = s->method_size == 4 && memcmp(s->method, "HEAD", 4) == 0;
-    return !is_head && s->status != NO_CONTENT && s->status != NOT_MODIFIED;
+    return !s->is_head && s->status != NO_CONTENT && s->status != NOT_MODIFIED;
 }
 
 static void

@@ -73,6 +73,7 @@ struct h2_stream {
     bool response_ended; // our END_STREAM is out
     bool broken;         // the host sent what is no HTTP
     bool audited;
+    bool is_head; // HEAD: its response has no body
     unsigned interim;
     int status;
     uint64_t number;

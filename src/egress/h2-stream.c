@@ -90,15 +90,14 @@ send_refusal(struct h2_stream *s, const struct refusal *r)
     cleanup_fields struct h2_fields head;
     buf_init(&body, REFUSAL_MAX);
     h2_fields_init(&head, HEAD_MAX);
-    bool is_head = s->method_size == 4 && memcmp(s->method, "HEAD", 4) == 0;
     if (write_refusal(s, r, &body, &head) != 0 ||
-        (!is_head && h2_pipe_put(s, H2_UPSTREAM, buf_bytes(&body), buf_size(&body)) != 0)) {
+        (!s->is_head && h2_pipe_put(s, H2_UPSTREAM, buf_bytes(&body), buf_size(&body)) != 0)) {
         h2_peer_reset(&s->h2->client, s->client_id, NGHTTP2_INTERNAL_ERROR);
         return;
     }
     s->response.ended = true;
     s->status = r->status;
-    (void)h2_stream_answer(s, &head, !is_head);
+    (void)h2_stream_answer(s, &head, !s->is_head);
 }
 
 void
@@ -212,6 +211,7 @@ h2_stream_take_request(struct h2_stream *s, const struct h2_fields *head, bool e
     s->request_ended = end;
     enum h2_verdict verdict =
         h2_head_pass_request(head, &h->to, redact_is_active(s->redact), &sub, &out, &request, &r);
+    s->is_head = h1_span_is(request.method, "HEAD");
     if (verdict == H2_RESET) {
         h2_peer_reset(&h->client, s->client_id, NGHTTP2_PROTOCOL_ERROR);
         return;

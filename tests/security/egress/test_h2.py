@@ -140,7 +140,7 @@ def talk(box, code: str, *args: str, timeout: int = 40) -> dict:
 # --- A. Substitution --------------------------------------------------------------------------------
 
 
-def test_case_8_however_the_field_is_coded(origin, box):
+def test_case_08_however_the_field_is_coded(origin, box):
     out = talk(box, """
 c = Client()
 c.head(1, c.fields("/1", "GET", ("x-key", key())))                   # Huffman, enters the table
@@ -162,7 +162,7 @@ out["status"] = [c.streams[n].status for n in (1, 3, 5, 7)]
     assert "authorization" in got["/4"].never_indexed
 
 
-def test_case_8_padded_and_cut_bodies_pass(origin, box, instance, p1):
+def test_case_08_padded_and_cut_bodies_pass(origin, box, instance, p1):
     out = talk(box, """
 c = Client()
 c.head(1, c.fields("/echo", "POST"), end=False)
@@ -177,7 +177,7 @@ out["body"] = json.loads(c.wait(1).body)["body"]
     assert instance.audit.wait(ev="misuse", reason="placeholder_seen", secret="S1", where="body")
 
 
-def test_case_3_and_4_basic_and_query(origin, box, p1):
+def test_case_03_04_basic_and_query(origin, box, p1):
     out = curl(box, f"https://api.test/?k={p1}", "-u", f"user:{p1}")
     assert out.text == "ok"
     assert origin.last().path == f"/?k={S1}"

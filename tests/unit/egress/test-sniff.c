@@ -209,6 +209,48 @@ server_names(void **state)
 }
 
 static void
+application_protocols(void **state)
+{
+    (void)state;
+    static struct message e;
+    static const struct {
+        const char *data; // of the extension; NULL: there is none
+        size_t size;
+        enum sniff_kind kind;
+        bool h1;
+        bool h2;
+    } cases[] = {
+        {NULL, 0, SNIFF_TLS, true, false},
+        {"\x00\x03\x02h2", 5, SNIFF_TLS, false, true},
+        {"\x00\x09\x08http/1.1", 11, SNIFF_TLS, true, false},
+        {"\x00\x0c\x02h2\x08http/1.1", 14, SNIFF_TLS, true, true},
+        {"\x00\x04\x03h2c", 6, SNIFF_TLS, false, false},
+        {"\x00\x00", 2, SNIFF_BAD, false, false},
+        {"\x00\x01\x00", 3, SNIFF_BAD, false, false},    // an empty name
+        {"\x00\x03\x03h2", 5, SNIFF_BAD, false, false},  // a name longer than the list
+        {"\x00\x04\x02h2", 5, SNIFF_BAD, false, false},  // a list longer than the extension
+        {"\x00\x03\x02h2x", 6, SNIFF_BAD, false, false}, // something after the list
+        {"\x00", 1, SNIFF_BAD, false, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        e.size = 0;
+        if (cases[i].data != NULL)
+            put_extension(&e, 16, (const uint8_t *)cases[i].data, cases[i].size);
+        struct sniff s = with_extensions(&e);
+        if (s.kind != cases[i].kind)
+            fail_msg("case %zu: %d", i, (int)s.kind);
+        if (s.kind == SNIFF_TLS) {
+            assert_int_equal(s.offers_h1, cases[i].h1);
+            assert_int_equal(s.offers_h2, cases[i].h2);
+        }
+    }
+    e.size = 0;
+    put_extension(&e, 16, (const uint8_t *)"\x00\x03\x02h2", 5);
+    put_extension(&e, 16, (const uint8_t *)"\x00\x03\x02h2", 5); // twice
+    assert_int_equal(with_extensions(&e).kind, SNIFF_BAD);
+}
+
+static void
 broken_records(void **state)
 {
     (void)state;
@@ -278,9 +320,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(real_client_hello), cmocka_unit_test(records_of_any_size),
-        cmocka_unit_test(large_hello),       cmocka_unit_test(server_names),
-        cmocka_unit_test(broken_records),    cmocka_unit_test(http_and_others),
+        cmocka_unit_test(real_client_hello),     cmocka_unit_test(records_of_any_size),
+        cmocka_unit_test(large_hello),           cmocka_unit_test(server_names),
+        cmocka_unit_test(broken_records),        cmocka_unit_test(http_and_others),
+        cmocka_unit_test(application_protocols),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
