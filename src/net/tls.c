@@ -503,6 +503,7 @@ static const struct stream_events lower_events = {
     .on_end = on_lower_end,
     .on_drain = on_lower_drain,
     .on_close = on_lower_close,
+    .sealed = true,
 };
 
 // --- the stream's own operations ---
