@@ -11,7 +11,7 @@
 //   -C FILE   certificates to verify with
 //   -c COUNT  of connections
 //   -s SEC    how long; the connections are set up and used once before the clock starts
-//   -f RATE   instead a new connection for each request, RATE a second
+//   -f COUNT  instead COUNT requests one after the other, each on a new connection
 //   -k TEXT   token for "Authorization: Bearer"
 //   -P PIDS   processes whose time is read, separated by commas
 // Prints one JSON object.
@@ -56,7 +56,7 @@ struct options {
     const char *pids;
     int connections;
     double seconds;
-    double rate; // 0: connections are kept
+    int fresh; // requests on new connections; 0: connections are kept
 };
 
 struct connection {
@@ -380,28 +380,33 @@ measure_kept(struct result *r)
 }
 
 static void
+use_once(struct connection *c, struct result *r)
+{
+    int64_t start = now_ns();
+    open_connection(c);
+    (void)fcntl(c->fd, F_SETFL, 0); // waits
+    send_request(c);
+    c->began_ns = start;
+    while (!receive(c, r))
+        ;
+    count(c, r);
+    close_connection(c);
+}
+
+static void
 measure_fresh(struct result *r)
 {
     static struct connection c;
-    int64_t gap = (int64_t)(1e9 / o.rate);
+    struct result warm = {0};
+    use_once(&c, &warm);
+    free(warm.latency_us);
+    sleep_ns(4LL * SETTLE_NS); // for the proxy to see the end, here and below
     int64_t cpu = processor_time();
     int64_t began = now_ns();
-    int64_t next = began;
-    while (next < began + (int64_t)(o.seconds * 1e9)) {
-        sleep_ns(next - now_ns());
-        int64_t start = now_ns();
-        open_connection(&c);
-        (void)fcntl(c.fd, F_SETFL, 0);
-        send_request(&c);
-        c.began_ns = start;
-        while (!receive(&c, r))
-            ;
-        count(&c, r);
-        close_connection(&c);
-        next += gap;
-    }
+    for (int i = 0; i < o.fresh; i++)
+        use_once(&c, r);
     r->elapsed_ns = now_ns() - began;
-    sleep_ns(4LL * SETTLE_NS); // for the proxy to see the end
+    sleep_ns(4LL * SETTLE_NS);
     r->cpu_ns = processor_time() - cpu;
 }
 
@@ -453,7 +458,7 @@ parse(int argc, char **argv)
             o.seconds = atof(optarg);
             break;
         case 'f':
-            o.rate = atof(optarg);
+            o.fresh = atoi(optarg);
             break;
         case 'k':
             o.token = optarg;
@@ -492,7 +497,7 @@ main(int argc, char **argv)
         fail_tls("TLS");
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (o.rate > 0)
+    if (o.fresh > 0)
         measure_fresh(&r);
     else
         measure_kept(&r);
