@@ -76,7 +76,7 @@ struct result {
     uint64_t bytes;
     int64_t elapsed_ns;
     int64_t cpu_ns;
-    uint32_t *latency_us; // tenths
+    uint32_t *latency; // tenths of a microsecond
     size_t latency_room;
 };
 
@@ -316,11 +316,11 @@ count(struct connection *c, struct result *r)
 {
     if (r->requests == r->latency_room) {
         r->latency_room = r->latency_room == 0 ? 4096 : 2 * r->latency_room;
-        r->latency_us = realloc(r->latency_us, r->latency_room * sizeof *r->latency_us);
-        if (r->latency_us == NULL)
+        r->latency = realloc(r->latency, r->latency_room * sizeof *r->latency);
+        if (r->latency == NULL)
             err(FAILED, "memory");
     }
-    r->latency_us[r->requests++] = (uint32_t)((now_ns() - c->began_ns) / 100);
+    r->latency[r->requests++] = (uint32_t)((now_ns() - c->began_ns) / 100);
 }
 
 // --- the two ways to go ---
@@ -371,7 +371,7 @@ measure_kept(struct result *r)
     struct result warm = {0};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     run_kept(epoll, all, 0, &warm);
-    free(warm.latency_us);
+    free(warm.latency);
     int64_t cpu = processor_time();
     int64_t began = now_ns();
     run_kept(epoll, all, began + (int64_t)(o.seconds * 1e9), r);
@@ -399,7 +399,7 @@ measure_fresh(struct result *r)
     static struct connection c;
     struct result warm = {0};
     use_once(&c, &warm);
-    free(warm.latency_us);
+    free(warm.latency);
     sleep_ns(4LL * SETTLE_NS); // for the proxy to see the end, here and below
     int64_t cpu = processor_time();
     int64_t began = now_ns();
@@ -421,13 +421,16 @@ compare(const void *a, const void *b)
 static void
 print(const struct result *r)
 {
-    qsort(r->latency_us, r->requests, sizeof *r->latency_us, compare);
+    if (r->requests == 0)
+        errx(FAILED, "no request was made");
+    qsort(r->latency, r->requests, sizeof *r->latency, compare);
+    size_t median = r->requests / 2;
+    size_t late = r->requests - 1 - r->requests / 100;
     (void)printf("{\"requests\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"cpu_us\":%.1f,"
                  "\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  (unsigned long long)r->requests, (unsigned long long)r->bytes,
                  (double)r->elapsed_ns / 1e9, (double)r->cpu_ns / 1e3,
-                 r->latency_us[r->requests / 2] / 10.0,
-                 r->latency_us[r->requests - 1 - r->requests / 100] / 10.0);
+                 (double)r->latency[median] / 10.0, (double)r->latency[late] / 10.0);
 }
 
 static void

@@ -12,7 +12,6 @@ enum {
     IN_MAX = HEAD_MAX + 128 * 1024, // a head and what one read brings; stops pipelining without end
     FROM_MAX = 2 * HEAD_MAX,        // of upstream likewise
     OUT_MAX = 8 * 1024 * 1024, // what one block can become; redact.c bounds it before this does
-    HEAD_KEPT = 4096,          // bytes of a head up to which its room is kept between requests
     HEAD_TIME_MS = 10 * 1000,  // stops heads that trickle in
     IDLE_TIME_MS = 300 * 1000,
     TUNNEL_TIME_MS = 3600 * 1000,

@@ -45,10 +45,7 @@ static void
 send_head(struct exchange *x)
 {
     exchange_write_upstream(x, buf_bytes(&x->head), buf_size(&x->head));
-    if (buf_size(&x->head) <= HEAD_KEPT)
-        buf_clear(&x->head); // and wiped; the room is kept for the next one
-    else
-        buf_done(&x->head);
+    buf_done(&x->head); // and wiped
     x->request = x->request_body.framing == H1_BODY_NONE ? REQUEST_SENT : REQUEST_BODY;
     x->response = RESPONSE_HEAD;
 }

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "egress/audit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,33 +112,19 @@ exchange_cut_client(struct exchange *x)
 
 // --- audit ---
 
-enum { DECIMAL_SIZE = sizeof "18446744073709551615" };
-
-// Every request has two numbers, and printf is dear. Returns where in text the number begins.
-static const char *
-decimal(uint64_t number, char text[DECIMAL_SIZE])
-{
-    char *at = text + DECIMAL_SIZE - 1;
-    *at = '\0';
-    do {
-        *--at = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return at;
-}
-
 int
 exchange_audit_request(struct exchange *x, const char *reason)
 {
-    char status[DECIMAL_SIZE];
-    char number[DECIMAL_SIZE];
+    char status[16];
     char method[METHOD_MAX + 1];
-    memcpy(method, x->method, x->method_size);
-    method[x->method_size] = '\0';
-    return audit_emit(x->w->audit, AUDIT_REQUEST, &x->to, "req", decimal(x->number, number),
-                      "method", x->method_size > 0 ? method : NULL, "path",
-                      x->method_size > 0 ? x->path : NULL, "status",
-                      decimal((uint64_t)x->status, status), "reason", reason, NULL);
+    char number[24];
+    (void)snprintf(status, sizeof status, "%d", x->status);
+    (void)snprintf(method, sizeof method, "%.*s", (int)x->method_size, x->method);
+    (void)snprintf(number, sizeof number, "%" PRIu64, x->number);
+    return audit_emit(x->w->audit, AUDIT_REQUEST, &x->to, "req", number, "method",
+                      x->method_size > 0 ? method : NULL, "path",
+                      x->method_size > 0 ? x->path : NULL, "status", status, "reason", reason,
+                      NULL);
 }
 
 // --- refusing ---

@@ -9,9 +9,8 @@
 // lower stream waits in held. on_close comes when both the lower stream and our timer are closed,
 // never inside a call by the user.
 //
-// The timer has three uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds
-// how long an alert may take to leave, and TLS_REST_MS after the last bytes it gives OpenSSL's
-// buffers back (34 KB), so that idle connections are small.
+// The timer has two uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds how
+// long an alert may take to leave.
 #include "net/tls.h"
 
 #include "base/buf.h"
@@ -27,16 +26,11 @@ enum {
     TLS_BLOCK_SIZE = 64 * 1024, // four records at most in one on_data, or in one write below
     TLS_FLIGHT_SIZE = TLS_BLOCK_SIZE + 1024, // with what the records add
     TLS_HELD_MAX = 1024 * 1024, // stops a lower stream that ignores the pause from eating memory
-    TLS_REST_MS = 1000,
-    TLS_LINGER_MS = 1000,   // stops a peer that does not read from keeping a failed stream
-    TLS_SECURITY_LEVEL = 2, // no SHA-1 signatures, no RSA below 2048 bits
-    TLS_REPLIES_MAX = 1000, // stops a peer that asks for new keys without end and reads none of
-                            // our answers; in earnest one key serves 2^24 records
+    TLS_LINGER_MS = 1000,       // stops a peer that does not read from keeping a failed stream
+    TLS_SECURITY_LEVEL = 2,     // no SHA-1 signatures, no RSA below 2048 bits
+    TLS_REPLIES_MAX = 1000,     // stops a peer that asks for new keys without end and reads none of
+                                // our answers; in earnest one key serves 2^24 records
 };
-
-// In our order. 128 bits of key are as safe as 256 here, and a fifth cheaper.
-#define TLS_CIPHERSUITES                                                                           \
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 enum tls_state { TLS_HANDSHAKE, TLS_OPEN, TLS_CLOSING };
 
@@ -179,6 +173,10 @@ fail_openssl(struct error *err, const char *what)
     return error_set(err, ERR_INTERNAL, "%s: %s", what, reason != NULL ? reason : "unknown reason");
 }
 
+// In our order. 128 bits of key are as safe as 256 here, and a fifth cheaper.
+#define TLS_CIPHERSUITES                                                                           \
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
 static SSL_CTX *
 new_context(const SSL_METHOD *method)
 {
@@ -282,6 +280,10 @@ drop_lower(struct tls *t)
 }
 
 static void on_timer(uv_timer_t *timer);
+
+// A third use of the timer: some time after the last bytes it gives OpenSSL's buffers back (34 KB),
+// so that idle connections are small.
+enum { TLS_REST_MS = 1000 };
 
 static void
 put_off_rest(struct tls *t)
@@ -516,6 +518,7 @@ tls_write(struct stream *s, const void *data, size_t size)
         return -1;
     if (size == 0)
         return 0;
+    put_off_rest(t);
     size_t written = 0;
     ERR_clear_error();
     t->writing = true;
@@ -525,7 +528,6 @@ tls_write(struct stream *s, const void *data, size_t size)
         fail_ssl(t, "TLS failed");
         return -1;
     }
-    put_off_rest(t);
     t->told_full = t->full;
     return t->full ? 1 : 0;
 }
