@@ -421,7 +421,7 @@ compare(const void *a, const void *b)
 static void
 print(const struct result *r)
 {
-    if (r->requests == 0)
+    if (r->requests == 0 || r->latency == NULL)
         errx(FAILED, "no request was made");
     qsort(r->latency, r->requests, sizeof *r->latency, compare);
     size_t median = r->requests / 2;
