@@ -11,7 +11,7 @@
 //   -C FILE   certificates to verify with
 //   -c COUNT  of connections
 //   -s SEC    how long; the connections are set up and used once before the clock starts
-//   -f RATE   instead a new connection for each request, RATE a second
+//   -f COUNT  instead COUNT requests one after the other, each on a new connection
 //   -k TEXT   token for "Authorization: Bearer"
 //   -P PIDS   processes whose time is read, separated by commas
 // Prints one JSON object.
@@ -56,7 +56,7 @@ struct options {
     const char *pids;
     int connections;
     double seconds;
-    double rate; // 0: connections are kept
+    int fresh; // requests on new connections; 0: connections are kept
 };
 
 struct connection {
@@ -76,7 +76,7 @@ struct result {
     uint64_t bytes;
     int64_t elapsed_ns;
     int64_t cpu_ns;
-    uint32_t *latency_us; // tenths
+    uint32_t *latency; // tenths of a microsecond
     size_t latency_room;
 };
 
@@ -316,11 +316,11 @@ count(struct connection *c, struct result *r)
 {
     if (r->requests == r->latency_room) {
         r->latency_room = r->latency_room == 0 ? 4096 : 2 * r->latency_room;
-        r->latency_us = realloc(r->latency_us, r->latency_room * sizeof *r->latency_us);
-        if (r->latency_us == NULL)
+        r->latency = realloc(r->latency, r->latency_room * sizeof *r->latency);
+        if (r->latency == NULL)
             err(FAILED, "memory");
     }
-    r->latency_us[r->requests++] = (uint32_t)((now_ns() - c->began_ns) / 100);
+    r->latency[r->requests++] = (uint32_t)((now_ns() - c->began_ns) / 100);
 }
 
 // --- the two ways to go ---
@@ -371,7 +371,7 @@ measure_kept(struct result *r)
     struct result warm = {0};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     run_kept(epoll, all, 0, &warm);
-    free(warm.latency_us);
+    free(warm.latency);
     int64_t cpu = processor_time();
     int64_t began = now_ns();
     run_kept(epoll, all, began + (int64_t)(o.seconds * 1e9), r);
@@ -380,28 +380,33 @@ measure_kept(struct result *r)
 }
 
 static void
+use_once(struct connection *c, struct result *r)
+{
+    int64_t start = now_ns();
+    open_connection(c);
+    (void)fcntl(c->fd, F_SETFL, 0); // waits
+    send_request(c);
+    c->began_ns = start;
+    while (!receive(c, r))
+        ;
+    count(c, r);
+    close_connection(c);
+}
+
+static void
 measure_fresh(struct result *r)
 {
     static struct connection c;
-    int64_t gap = (int64_t)(1e9 / o.rate);
+    struct result warm = {0};
+    use_once(&c, &warm);
+    free(warm.latency);
+    sleep_ns(4LL * SETTLE_NS); // for the proxy to see the end, here and below
     int64_t cpu = processor_time();
     int64_t began = now_ns();
-    int64_t next = began;
-    while (next < began + (int64_t)(o.seconds * 1e9)) {
-        sleep_ns(next - now_ns());
-        int64_t start = now_ns();
-        open_connection(&c);
-        (void)fcntl(c.fd, F_SETFL, 0);
-        send_request(&c);
-        c.began_ns = start;
-        while (!receive(&c, r))
-            ;
-        count(&c, r);
-        close_connection(&c);
-        next += gap;
-    }
+    for (int i = 0; i < o.fresh; i++)
+        use_once(&c, r);
     r->elapsed_ns = now_ns() - began;
-    sleep_ns(4LL * SETTLE_NS); // for the proxy to see the end
+    sleep_ns(4LL * SETTLE_NS);
     r->cpu_ns = processor_time() - cpu;
 }
 
@@ -416,13 +421,16 @@ compare(const void *a, const void *b)
 static void
 print(const struct result *r)
 {
-    qsort(r->latency_us, r->requests, sizeof *r->latency_us, compare);
+    if (r->requests == 0 || r->latency == NULL)
+        errx(FAILED, "no request was made");
+    qsort(r->latency, r->requests, sizeof *r->latency, compare);
+    size_t median = r->requests / 2;
+    size_t late = r->requests - 1 - r->requests / 100;
     (void)printf("{\"requests\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"cpu_us\":%.1f,"
                  "\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  (unsigned long long)r->requests, (unsigned long long)r->bytes,
                  (double)r->elapsed_ns / 1e9, (double)r->cpu_ns / 1e3,
-                 r->latency_us[r->requests / 2] / 10.0,
-                 r->latency_us[r->requests - 1 - r->requests / 100] / 10.0);
+                 (double)r->latency[median] / 10.0, (double)r->latency[late] / 10.0);
 }
 
 static void
@@ -453,7 +461,7 @@ parse(int argc, char **argv)
             o.seconds = atof(optarg);
             break;
         case 'f':
-            o.rate = atof(optarg);
+            o.fresh = atoi(optarg);
             break;
         case 'k':
             o.token = optarg;
@@ -492,7 +500,7 @@ main(int argc, char **argv)
         fail_tls("TLS");
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (o.rate > 0)
+    if (o.fresh > 0)
         measure_fresh(&r);
     else
         measure_kept(&r);

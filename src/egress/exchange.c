@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "egress/audit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

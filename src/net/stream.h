@@ -29,6 +29,8 @@ struct stream_events {
     // The end. why is NULL after stream_close and after both directions ended; otherwise the
     // reason.
     void (*on_close)(void *user, const struct error *why);
+    // What comes is ciphertext: it need not be wiped from the buffer in which it came.
+    bool sealed;
 };
 
 // What a kind of stream implements; users never call these.

@@ -127,9 +127,11 @@ on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct tcp_stream *t = stream->data;
     if (n > 0) {
+        bool sealed = t->base.events->sealed; // before the user changes hands
         if (t->base.events->on_data != NULL)
             t->base.events->on_data(t->base.user, (const uint8_t *)buf->base, (size_t)n);
-        explicit_bzero(buf->base, (size_t)n); // shared, and it may have held a secret
+        if (!sealed)
+            explicit_bzero(buf->base, (size_t)n); // shared, and it may have held a secret
     } else if (n == UV_EOF) {
         t->read_ended = true;
         if (t->base.events->on_end != NULL)

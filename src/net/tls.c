@@ -9,9 +9,8 @@
 // lower stream waits in held. on_close comes when both the lower stream and our timer are closed,
 // never inside a call by the user.
 //
-// The timer has three uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds
-// how long an alert may take to leave, and TLS_REST_MS after the last bytes it gives OpenSSL's
-// buffers back (34 KB), so that idle connections are small.
+// The timer has two uses: at 0 ms it runs pump() outside the user's call, in CLOSING it bounds how
+// long an alert may take to leave.
 #include "net/tls-internal.h"
 
 #include "base/buf.h"
@@ -27,7 +26,6 @@ enum {
     TLS_BLOCK_SIZE = 64 * 1024, // four records at most in one on_data, or in one write below
     TLS_FLIGHT_SIZE = TLS_BLOCK_SIZE + 1024, // with what the records add
     TLS_HELD_MAX = 1024 * 1024, // stops a lower stream that ignores the pause from eating memory
-    TLS_REST_MS = 1000,
     TLS_LINGER_MS = 1000,       // stops a peer that does not read from keeping a failed stream
     TLS_REPLIES_MAX = 1000,     // stops a peer that asks for new keys without end and reads none of
                                 // our answers; in earnest one key serves 2^24 records
@@ -239,6 +237,10 @@ drop_lower(struct tls *t)
 }
 
 static void on_timer(uv_timer_t *timer);
+
+// A third use of the timer: some time after the last bytes it gives OpenSSL's buffers back (34 KB),
+// so that idle connections are small.
+enum { TLS_REST_MS = 1000 };
 
 static void
 put_off_rest(struct tls *t)
@@ -469,6 +471,7 @@ static const struct stream_events lower_events = {
     .on_end = on_lower_end,
     .on_drain = on_lower_drain,
     .on_close = on_lower_close,
+    .sealed = true,
 };
 
 // --- the stream's own operations ---
@@ -481,6 +484,7 @@ tls_write(struct stream *s, const void *data, size_t size)
         return -1;
     if (size == 0)
         return 0;
+    put_off_rest(t);
     size_t written = 0;
     ERR_clear_error();
     t->writing = true;
@@ -492,7 +496,6 @@ tls_write(struct stream *s, const void *data, size_t size)
     }
     if (t->broken)
         return -1;
-    put_off_rest(t);
     t->told_full = t->full;
     return t->full ? 1 : 0;
 }
