@@ -72,16 +72,10 @@ def place(leaks_before, authority, tmp_path_factory):
             with Sandbox(instance, allow_net=list(wanted), secrets={
                     name: {"hosts": [host], "value": value}
                     for name, (host, value) in VALUES.items()}) as sandbox:
-                unpack(sandbox, "python", CACHE / "python" / "clients", ())
-                unpack(sandbox, "js", CACHE / "npm" / "sdks", (".ts", ".map", ".mts", ".cts"))
+                web.unpack(sandbox, "python", CACHE / "python" / "clients", ("/bin/uv",))
+                web.unpack(sandbox, "js", CACHE / "npm" / "sdks", (".ts", ".map", ".mts", ".cts"))
                 yield Place(sandbox, sites)
     assert not leaks.since(leaks_before)
-
-
-def unpack(sandbox: Sandbox, name: str, folder: pathlib.Path, without) -> None:
-    out = sandbox.sh(f"mkdir -p /home/app/{name} && tar xzf - -C /home/app/{name}",
-                     stdin=web.packed(folder, without))
-    assert out.code == 0, out.stderr
 
 
 def version(sandbox: Sandbox, runtime: str, library: str) -> str:

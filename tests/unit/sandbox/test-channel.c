@@ -18,7 +18,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static const char certificate[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+// A CA whose key nobody has.
+static const char certificate[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBbTCCARWgAwIBAgIUOcF4DyGD9avOdGACDjr1DPRVdhswCgYIKoZIzj0EAwIw\n"
+    "DDEKMAgGA1UEAwwBdDAgFw0yNjExMjQwMDA4MTVaGA8yMTI2MTAzMTAwMDgxNVow\n"
+    "DDEKMAgGA1UEAwwBdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOIeAfh0cihX\n"
+    "ozGTw/R5mzh/0yasqaj06xFIb9zUcrOAUII+I0n/5cpbr5u5T46FwDefX/zDl82V\n"
+    "Guez7C9bUAejUzBRMB0GA1UdDgQWBBSv3YDJo63szaewCjHTlMims7uD9jAfBgNV\n"
+    "HSMEGDAWgBSv3YDJo63szaewCjHTlMims7uD9jAPBgNVHRMBAf8EBTADAQH/MAoG\n"
+    "CCqGSM49BAMCA0YAMEMCHxVOfYRWgpeS/viKY443WhVyV9fvB5ocX3A488dazMwC\n"
+    "IG2kQhB4G2it465sspx706bmcohuX0EnTgJZeITIQlAm\n"
+    "-----END CERTIFICATE-----\n";
 
 struct client {
     struct buf text; // messages, each ended by a newline
@@ -176,9 +187,9 @@ create(struct bench *b, struct guest *g)
     assert_int_equal(count, 1);
     g->fd = fds[0];
     buf_init(&g->in, 1024 * 1024);
-    const char ready[] = "\x01"
-                         "PEM";
-    assert_int_equal(fd_send_msg(g->events, ready, sizeof ready - 1, NULL, 0), 0);
+    char ready[sizeof certificate] = {EVENT_READY};
+    memcpy(ready + 1, certificate, sizeof certificate - 1);
+    assert_int_equal(fd_send_msg(g->events, ready, sizeof ready, NULL, 0), 0);
     static const uint8_t version[] = {FRAME_PROTOCOL_VERSION, 0, 0, 0};
     send_frame(b, g, (struct frame){.kind = FRAME_HELLO, .payload = version, .size = 4});
     assert_non_null(b->created);
