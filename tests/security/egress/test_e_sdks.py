@@ -57,6 +57,10 @@ class Place:
     sites: dict
 
 
+# The first one puts some 30 MB into the sandbox.
+pytestmark = pytest.mark.seconds(120)
+
+
 @pytest.fixture(autouse=True)
 def fresh_records():
     """The bench of the other files, which records, is not needed here."""
@@ -105,9 +109,11 @@ def test_case_83_streaming(place, runtime, library):
         f"word{n} " for n in range(web.EVENTS - 1)) + placeholder
     assert any(value.encode() in head for head in site.heads)
     assert value.encode() not in out.stdout + out.stderr
-    # Event by event: a stream that was gathered first would come all at once.
+    # Event by event: a stream that was gathered first would come all at once. On a busy machine one may
+    # wait for the next.
     gaps = [after[0] - before[0] for before, after in zip(events, events[1:])]
-    assert len(events) == web.EVENTS and min(gaps) > web.EVENT_PAUSE_S * 1000 / 3, gaps
+    assert len(events) == web.EVENTS
+    assert sum(gap > web.EVENT_PAUSE_S * 1000 / 2 for gap in gaps) >= web.EVENTS // 2, gaps
     note(f"{library} SDK, {runtime}", version(place.sandbox, runtime, library), bound=True)
 
 
