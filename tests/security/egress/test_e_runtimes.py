@@ -64,12 +64,17 @@ def test_case_83_runtimes(box, servers, client, host):
     note(client, box.check_sh(version), host == "api.test")
 
 
-def test_case_83_java_without_the_environment(box):
-    """Its roots come from its own file, not from a variable; keytool finds that file in order."""
+@pytest.mark.parametrize("client", CLIENTS)
+def test_case_83_runtimes_without_the_environment(box, client):
+    """Their roots come from files, Java's from its own."""
     key = box.check_sh("printenv S1").strip()
-    out = box.sh(f"java -cp {AT} Fetch", clearEnv=True, timeout=50,
+    out = box.sh(CLIENTS[client][1], clearEnv=True, timeout=50,
                  env={"S1": key, "HOST": "api.test", "PATH": "/usr/bin:/bin"})
     assert (out.code, out.text.strip(), out.stderr) == (0, SIZE, b""), out
+
+
+def test_case_83_java_keystore(box):
+    """keytool finds the file in order: what Debian put there and what was added."""
     listed = box.check_sh("keytool -list -cacerts -storepass changeit 2>/dev/null")
     assert "casemate-" in listed and "debian:" in listed
 

@@ -57,6 +57,10 @@ class Place:
     sites: dict
 
 
+# The first one puts some 30 MB into the sandbox.
+pytestmark = pytest.mark.seconds(120)
+
+
 @pytest.fixture(autouse=True)
 def fresh_records():
     """The bench of the other files, which records, is not needed here."""
@@ -72,16 +76,10 @@ def place(leaks_before, authority, tmp_path_factory):
             with Sandbox(instance, allow_net=list(wanted), secrets={
                     name: {"hosts": [host], "value": value}
                     for name, (host, value) in VALUES.items()}) as sandbox:
-                unpack(sandbox, "python", CACHE / "python" / "clients", ())
-                unpack(sandbox, "js", CACHE / "npm" / "sdks", (".ts", ".map", ".mts", ".cts"))
+                web.unpack(sandbox, "python", CACHE / "python" / "clients", ("/bin/uv",))
+                web.unpack(sandbox, "js", CACHE / "npm" / "sdks", (".ts", ".map", ".mts", ".cts"))
                 yield Place(sandbox, sites)
     assert not leaks.since(leaks_before)
-
-
-def unpack(sandbox: Sandbox, name: str, folder: pathlib.Path, without) -> None:
-    out = sandbox.sh(f"mkdir -p /home/app/{name} && tar xzf - -C /home/app/{name}",
-                     stdin=web.packed(folder, without))
-    assert out.code == 0, out.stderr
 
 
 def version(sandbox: Sandbox, runtime: str, library: str) -> str:
@@ -111,9 +109,11 @@ def test_case_83_streaming(place, runtime, library):
         f"word{n} " for n in range(web.EVENTS - 1)) + placeholder
     assert any(value.encode() in head for head in site.heads)
     assert value.encode() not in out.stdout + out.stderr
-    # Event by event: a stream that was gathered first would come all at once.
+    # Event by event: a stream that was gathered first would come all at once. On a busy machine one may
+    # wait for the next.
     gaps = [after[0] - before[0] for before, after in zip(events, events[1:])]
-    assert len(events) == web.EVENTS and min(gaps) > web.EVENT_PAUSE_S * 1000 / 3, gaps
+    assert len(events) == web.EVENTS
+    assert sum(gap > web.EVENT_PAUSE_S * 1000 / 2 for gap in gaps) >= web.EVENTS // 2, gaps
     note(f"{library} SDK, {runtime}", version(place.sandbox, runtime, library), bound=True)
 
 
