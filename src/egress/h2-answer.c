@@ -9,6 +9,24 @@
 #include <stdio.h>
 #include <string.h>
 
+// Which secrets were replaced in the response.
+static int
+audit_redacted(struct h2_stream *s)
+{
+    const struct worker *w = s->h2->w;
+    int rc = 0;
+    for (size_t i = 0; redact_is_active(s->redact) && i < policy_secret_count(w->policy); i++) {
+        uint64_t count = redact_take_count(s->redact, i);
+        char times[24];
+        if (count == 0)
+            continue;
+        (void)snprintf(times, sizeof times, "%" PRIu64, count);
+        rc |= audit_emit(w->audit, AUDIT_REDACT, &s->h2->to, "secret",
+                         policy_secret_name(w->policy, i), "count", times, NULL);
+    }
+    return rc;
+}
+
 int
 h2_stream_audit(struct h2_stream *s, const char *reason)
 {
@@ -21,6 +39,8 @@ h2_stream_audit(struct h2_stream *s, const char *reason)
     (void)snprintf(status, sizeof status, "%d", s->status);
     (void)snprintf(method, sizeof method, "%.*s", (int)s->method_size, s->method);
     (void)snprintf(number, sizeof number, "%" PRIu64, s->number);
+    if (audit_redacted(s) != 0)
+        return -1;
     return audit_emit(s->h2->w->audit, AUDIT_REQUEST, &s->h2->to, "req", number, "method",
                       s->method_size > 0 ? method : NULL, "path",
                       s->method_size > 0 ? s->path : NULL, "status", status, "reason", reason,

@@ -268,6 +268,10 @@ h2_head_pass_request(const struct h2_fields *in, const struct destination *to, b
     if (verdict != H2_PASS)
         return verdict;
     enum substitute_result result = SUBSTITUTE_FULL;
+    const char *mark = memchr(r->target.data, '?', r->target.size);
+    s->method = r->method;
+    s->path = (struct h1_span){r->target.data,
+                               mark == NULL ? r->target.size : (size_t)(mark - r->target.data)};
     if (add_text(out, ":method", r->method) == 0 && add_text(out, ":scheme", https) == 0 &&
         add_text(out, ":authority", r->authority) == 0)
         result = pass_target(r, s, out);
@@ -354,6 +358,7 @@ h2_head_pass_response(const struct h2_fields *in, struct redact *redact, bool dr
     for (size_t i = 0; i < in->count; i++) {
         struct h1_field field = h2_fields_at(in, i);
         if (ends_here(field.name) || !is_sound(&field) ||
+            (redact_is_active(redact) && head_is_digest(field.name)) ||
             (drop_length && h1_span_is(field.name, "content-length")))
             continue;
         bool sensitive = in->items[i].sensitive;

@@ -47,6 +47,7 @@ struct h2_peer {
     nghttp2_session *session; // NULL: never was
     struct stream *stream;    // NULL: gone
     bool full;                // to be drained
+    bool spent;               // the policy lets no more bytes out to it
     bool greeted;             // its SETTINGS have come
     bool abused;              // by a flood: not waited for
     bool failed;              // the session may not be used again

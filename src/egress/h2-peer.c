@@ -321,7 +321,14 @@ h2_peer_reset(struct h2_peer *p, int32_t stream_id, uint32_t code)
 static void
 write_block(struct h2_peer *p, const uint8_t *data, size_t size)
 {
-    if (size > 0 && stream_write(p->stream, data, size) == 1)
+    if (size == 0 || p->spent)
+        return;
+    if (p->role == H2_UPSTREAM && !worker_may_send(p->h2->w, size)) {
+        (void)audit_emit(p->h2->w->audit, AUDIT_LIMIT, &p->h2->to, "reason", "max_tx_bytes", NULL);
+        p->spent = true;
+        return;
+    }
+    if (stream_write(p->stream, data, size) == 1)
         p->full = true;
 }
 
@@ -331,7 +338,7 @@ h2_peer_flush(struct h2_peer *p)
     size_t used = 0;
     size_t most = 0;
     bool any = false;
-    while (p->stream != NULL && p->session != NULL && !p->full && !p->failed) {
+    while (p->stream != NULL && p->session != NULL && !p->full && !p->failed && !p->spent) {
         const uint8_t *frame;
         ssize_t size = nghttp2_session_mem_send(p->session, &frame);
         if (size <= 0)
@@ -359,7 +366,7 @@ h2_peer_flush(struct h2_peer *p)
 bool
 h2_peer_is_over(const struct h2_peer *p)
 {
-    return p->session == NULL || p->failed ||
+    return p->session == NULL || p->failed || p->spent ||
            (!nghttp2_session_want_read(p->session) && !nghttp2_session_want_write(p->session));
 }
 

@@ -123,11 +123,17 @@ h2_stream_refuse_text(struct h2_stream *s, int status, const char *code, const c
     h2_stream_refuse(s, &r);
 }
 
+static int
+audit_misuse(struct h2_stream *s, const struct substitute *sub, const char *action)
+{
+    return audit_emit(s->h2->w->audit, AUDIT_MISUSE, &s->h2->to, "secret", sub->secret, "where",
+                      sub->place, "reason", sub->reason, "action", action, NULL);
+}
+
 static void
 refuse_misuse(struct h2_stream *s, const struct substitute *sub, const struct refusal *r)
 {
-    (void)audit_emit(s->h2->w->audit, AUDIT_MISUSE, &s->h2->to, "secret", sub->secret, "where",
-                     sub->place, "reason", sub->reason, NULL);
+    (void)audit_misuse(s, sub, "block");
     h2_stream_refuse(s, r);
 }
 
@@ -226,7 +232,8 @@ h2_stream_take_request(struct h2_stream *s, const struct h2_fields *head, bool e
     } else if (h->refuse_all) {
         h2_stream_refuse(s, &h->refusal);
         h2_drain(h);
-    } else if (audit_swaps(s, &sub) != 0) {
+    } else if ((sub.reason != NULL && audit_misuse(s, &sub, "pass") != 0) ||
+               audit_swaps(s, &sub) != 0) {
         h2_stream_refuse_text(s, 503, "AUDIT_UNAVAILABLE", "the audit log does not take events");
     } else {
         send_request(s, &out, end);
@@ -235,19 +242,21 @@ h2_stream_take_request(struct h2_stream *s, const struct h2_fields *head, bool e
 
 // --- body and trailer section ---
 
-// A placeholder there passes, as it may be a quotation; but it is told of, once a connection.
+// A placeholder there passes, as it may be a quotation, unless the policy says otherwise; it is
+// told of once a connection. False: the request has ended.
 static bool
 watch_body(struct h2_stream *s, const uint8_t *data, size_t size)
 {
     struct h2 *h = s->h2;
     const char *secret = NULL;
-    bool blocks = policy_settings(h->w->policy)->block_seen_bodies;
-    if ((h->body_told && !blocks) || !substitute_watch(&s->seen, h->w->policy, data, size, &secret))
+    enum substitute_sight sight = substitute_watch(&s->seen, h->w->policy, data, size, &secret);
+    bool block = sight == SUBSTITUTE_BLOCK;
+    if (sight == SUBSTITUTE_UNSEEN || (h->body_told && !block))
         return true;
     h->body_told = true;
-    (void)audit_emit(h->w->audit, AUDIT_MISUSE, &h->to, "secret", secret, "where", "body", "reason",
-                     "placeholder_seen", NULL);
-    if (!blocks)
+    (void)audit_emit(h->w->audit, block ? AUDIT_MISUSE : AUDIT_PLACEHOLDER_SEEN, &h->to, "secret",
+                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, NULL);
+    if (!block)
         return true;
     struct refusal r = {
         .status = 403,

@@ -5,7 +5,7 @@ received.
 Paths: /echo (JSON of the request, after its body), /fields (echoes x-key in fields, an interim response,
 body and trailer), /pieces?size=N (x-key's value in DATA frames of N bytes), /stream (sends each DATA frame
 back as it comes, then trailers: grpc-status), /sse?n=N&ms=N, /big?n=N, /early (401 before the body has come),
-/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /hang. Anything else answers "ok".
+/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /digest, /hang. Anything else answers "ok".
 """
 
 import base64
@@ -301,6 +301,11 @@ class H2Origin:
     @staticmethod
     def _at_alt(stream, request, query) -> None:
         stream.answer(b"alt", ("alt-svc", 'h3=":443"'))
+
+    @staticmethod
+    def _at_digest(stream, request, query) -> None:
+        stream.answer((request.header("x-key") or "").encode(), ("digest", "sha-256=AAAA"),
+                      ("content-digest", "sha-256=:AAAA:"))
 
     @staticmethod
     def _at_hang(stream, request, query) -> None:

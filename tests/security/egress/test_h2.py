@@ -174,7 +174,7 @@ out["body"] = json.loads(c.wait(1).body)["body"]
 """)
     assert out["body"] == f"a{p1}b"
     assert S1.encode() not in origin.last().body
-    assert instance.audit.wait(ev="misuse", reason="placeholder_seen", secret="S1", where="body")
+    assert instance.audit.wait(ev="placeholder_seen", secret="S1", where="body")
 
 
 def test_case_03_04_basic_and_query(origin, box, p1):
@@ -754,3 +754,17 @@ def test_audit_tells_of_each_request(origin, box, instance, p1):
     assert request["status"] in ("200", 200) and request["method"] == "GET"
     assert instance.audit.wait(ev="swap", secret="S1", where="header")
     assert instance.audit.wait(ev="intercept", alpn="h2")
+
+
+def test_methods_and_digests_as_for_http1(origin, instance):
+    """A secret for GET alone goes into no POST; of a filtered body no digest is passed on."""
+    secrets = {"K": {"hosts": ["api.test"], "value": S1, "methods": ["GET"]}}
+    with Sandbox(instance, allow_net=["api.test"], secrets=secrets) as sandbox:
+        key = sandbox.check_sh("printenv K").rstrip("\n")
+        out = curl(sandbox, "https://api.test/", "-H", f"x-key: {key}", "-d", "a=1")
+        assert json.loads(out.text)["code"] == "SECRET_MISUSE" and not origin.requests
+        out = curl(sandbox, "-i", "https://api.test/digest", "-H", f"x-key: {key}")
+        assert origin.last().header("x-key") == S1
+        assert b"200" in out.stdout and b"digest" not in out.stdout.lower()
+        without_value(out.stdout)
+        assert instance.audit.wait(ev="redact", secret="K")
