@@ -54,6 +54,7 @@ struct exchange {
     struct decode *decode;     // NULL: the response is not coded
     enum head_framing framing; // of the response, towards the client
     bool answered;             // bytes of the response are out
+    bool repeatable;           // GET and the like, and nothing of an answer has come
     bool close_after;
     bool upstream_reusable; // between two requests: for the next, and for other exchanges
     bool websocket;
@@ -108,6 +109,10 @@ int exchange_audit_redacted(struct exchange *x);
 
 // exchange-request.c: takes what it can of x->in.
 void exchange_client_pump(struct exchange *x);
+// The request under way was sent as a whole and may be sent again: asks for another connection.
+void exchange_repeat(struct exchange *x);
+// The head that went upstream is of no more use.
+void exchange_forget_head(struct exchange *x);
 
 // exchange-response.c
 void exchange_upstream_pump(struct exchange *x); // takes what it can of x->from

@@ -22,6 +22,15 @@ audit_swaps(struct exchange *x, const struct substitute *s)
     return 0;
 }
 
+// RFC 9110 9.2.2: what is safe may be repeated by a proxy, and nothing else is.
+static bool
+is_repeatable(const struct h1_head *head)
+{
+    return head->framing == H1_BODY_NONE && !head_wants_websocket(head) &&
+           (h1_span_is(head->method, "GET") || h1_span_is(head->method, "HEAD") ||
+            h1_span_is(head->method, "OPTIONS"));
+}
+
 static void
 remember_request(struct exchange *x, const struct h1_head *head, struct h1_span target)
 {
@@ -36,6 +45,7 @@ remember_request(struct exchange *x, const struct h1_head *head, struct h1_span 
     x->close_after = !head->keep_alive || x->old_client;
     x->websocket = head_wants_websocket(head);
     x->answered = false;
+    x->repeatable = is_repeatable(head);
     x->interim = 0;
     x->status = 0;
     h1_body_init(&x->request_body, head);
@@ -43,14 +53,22 @@ remember_request(struct exchange *x, const struct h1_head *head, struct h1_span 
     x->request_body.trailers = &x->request_trailers;
 }
 
-static void
-send_head(struct exchange *x)
+void
+exchange_forget_head(struct exchange *x)
 {
-    exchange_write_upstream(x, buf_bytes(&x->head), buf_size(&x->head));
+    x->repeatable = false;
     if (buf_size(&x->head) <= HEAD_KEPT)
         buf_clear(&x->head); // and wiped; the room is kept for the next one
     else
         buf_done(&x->head);
+}
+
+static void
+send_head(struct exchange *x)
+{
+    exchange_write_upstream(x, buf_bytes(&x->head), buf_size(&x->head));
+    if (!x->repeatable)
+        exchange_forget_head(x);
     x->upstream_reusable = false; // until an answer says that it is
     x->request = x->request_body.framing == H1_BODY_NONE ? REQUEST_SENT : REQUEST_BODY;
     x->response = RESPONSE_HEAD;
@@ -70,6 +88,15 @@ on_origin(void *user, struct stream *s, enum origin_protocol protocol, const str
     exchange_adopt_upstream(x, s);
     send_head(x);
     exchange_client_pump(x);
+}
+
+void
+exchange_repeat(struct exchange *x)
+{
+    x->repeatable = false; // once
+    x->request = REQUEST_DIAL;
+    x->response = RESPONSE_NONE;
+    x->origin = origin_open(x->w, &x->to, x->plain, ORIGIN_H1, on_origin, x);
 }
 
 static int
@@ -188,7 +215,8 @@ watch_body(struct exchange *x, struct h1_span content)
         return true;
     bool block = sight == SUBSTITUTE_BLOCK;
     (void)audit_emit(x->w->audit, block ? AUDIT_MISUSE : AUDIT_PLACEHOLDER_SEEN, &x->to, "secret",
-                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, NULL);
+                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, "action",
+                     block ? "block" : NULL, NULL);
     if (!block)
         return true;
     const struct refusal r = {.status = 403,

@@ -8,7 +8,8 @@
 // belongs to this exchange alone until then, and is given back for others (origin.h) if it ends
 // between two requests; it is let go (detached, closed) whenever it could hold bytes of an earlier
 // exchange that the next one must not see. A request of which any byte may have been
-// sent is never sent again.
+// sent is sent again only if it is safe (RFC 9110 9.2.1), has no body, and its host closed without
+// a byte of an answer, as hosts do with connections that they were about to end; and once.
 //
 // Ways to end: end_client (our last bytes leave, at the client's pace as long as it reads at all,
 // then we wait for it to close, LINGER_MS at most), cut_client (at once: the client must see that
@@ -211,6 +212,8 @@ exchange_lose_upstream(struct exchange *x, const char *why)
         return;
     if (x->tunnel)
         exchange_cut_client(x);
+    else if (x->repeatable && x->response == RESPONSE_HEAD)
+        exchange_repeat(x);
     else if (x->response != RESPONSE_NONE)
         exchange_refuse_text(x, 502, "UPSTREAM_FAILED", why);
     else
@@ -224,6 +227,8 @@ on_upstream_data(void *user, const uint8_t *data, size_t size)
 {
     struct exchange *x = user;
     exchange_touch(x);
+    if (x->repeatable)
+        exchange_forget_head(x);
     if (x->tunnel) {
         exchange_pass_tunnel(x, data, size);
     } else if (x->response == RESPONSE_BODY) {

@@ -255,7 +255,8 @@ watch_body(struct h2_stream *s, const uint8_t *data, size_t size)
         return true;
     h->body_told = true;
     (void)audit_emit(h->w->audit, block ? AUDIT_MISUSE : AUDIT_PLACEHOLDER_SEEN, &h->to, "secret",
-                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, NULL);
+                     secret, "where", "body", "reason", block ? "placeholder_seen" : NULL, "action",
+                     block ? "block" : NULL, NULL);
     if (!block)
         return true;
     struct refusal r = {

@@ -3,9 +3,9 @@
 // it out, so a response to nothing is never the next request's. When it is taken, the kernel is
 // asked once more, for bytes that the loop has not seen yet.
 //
-// What no look can tell is an end that is on its way when the request is written. The sandbox then
-// gets a 502 and may ask again: a request of which a byte has left is never sent twice, for nobody
-// here can say what it did.
+// What no look can tell is an end that is on its way when the request is written. A safe request is
+// then sent once more (exchange.c); for any other the sandbox gets a 502 and may ask again, for
+// nobody here can say what it did.
 #include "egress/origin-pool.h"
 
 #include "base/clock.h"

@@ -101,8 +101,8 @@ finish(struct relay *r)
     (void)snprintf(down, sizeof down, "%" PRIu64, r->sides[HOST].out.bytes);
     (void)snprintf(ms, sizeof ms, "%" PRId64, clock_monotonic_ms() - r->began_ms);
     // Too late to undo it if the audit is full: new connections will be refused.
-    (void)audit_emit(r->worker->audit, AUDIT_PASSTHROUGH, &r->to, "up", up, "down", down, "ms", ms,
-                     NULL);
+    (void)audit_emit(r->worker->audit, AUDIT_PASSTHROUGH, &r->to, "bytes_up", up, "bytes_down",
+                     down, "ms", ms, NULL);
     r->worker->connections--;
     close_handles(r);
 }

@@ -384,7 +384,7 @@ def test_a_list_can_be_required(bench, tmp_path):
         Sandbox(instance, allow_net=[]).close()
 
 
-def test_credentials_and_bad_files(bench, tmp_path):
+def test_credentials(lab, tmp_path):
     folder = tmp_path / "credentials"
     folder.mkdir(mode=0o700)
     (folder / "api-key").write_text(S1)
@@ -392,11 +392,12 @@ def test_credentials_and_bad_files(bench, tmp_path):
     config = tmp_path / "egress.json"
     config.write_text(json.dumps({"secrets": {"key": {"credential": "api-key",
                                                       "hosts": ["api.test"]}}}))
-    with Instance(tmp_path / "state", f"--egress-config={config}", *bench.flags,
+    with Instance(tmp_path / "state", f"--egress-config={config}",
+                  f"--egress-ca={lab.authority.cert}",
                   env={"CREDENTIALS_DIRECTORY": str(folder)}) as instance:
         with Sandbox(instance, secrets={"K": {"ref": "key"}}) as sandbox:
             sandbox.check_sh('curl -fsS -H "x-key: $K" https://api.test/')
-    assert bench.origin.last().header("x-key") == S1
+    assert lab.good.last().header("x-key") == S1
 
 
 def test_a_command_that_runs_when_the_service_stops(bench, tmp_path):

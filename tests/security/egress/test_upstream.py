@@ -168,7 +168,7 @@ def test_bulk_passes_whole_both_ways(lab):
             "    got = h.hexdigest()\n"
             "assert got == want.hexdigest(), got\n")
         try:
-            for way, counter in (("U", "up"), ("D", "down")):
+            for way, counter in (("U", "bytes_up"), ("D", "bytes_down")):
                 lab.instance.audit.mark()
                 before = cpu_ms(worker)
                 out = box.sandbox.python(code, way, timeout=50)
@@ -210,7 +210,7 @@ def test_half_close_passes_both_ways(lab):
         wait_until(lambda: b"".join(server.received) == b"late" * 1000)
         events = wait_until(lambda: len(found := lab.instance.audit.events(
             ev="passthrough", sandbox=box.id)) == 2 and found)
-        assert (events[0]["up"], events[0]["down"]) == ("4001", "5")
+        assert (events[0]["bytes_up"], events[0]["bytes_down"]) == ("4001", "5")
     finally:
         box.close()
         server.close()
@@ -469,3 +469,18 @@ def test_case_58_a_flood_of_names(lab, box):
         assert not lab.instance.audit.events(ev="limit", sandbox=box.id)
     finally:
         flooded.close()
+
+
+def test_case_54_a_host_that_closes_as_the_next_request_comes(lab, host):
+    """What is safe is sent once more, as every client would have done; nothing else is."""
+    def serve(s, record):
+        head_of(s, record)
+        s.sendall(OK)
+        head_of(s, record)  # and goes without an answer
+    server, box = host(serve)
+    assert box.ok(URL) == "ok"
+    assert box.ok(URL) == "ok"
+    assert server.connections == 2
+    out = box.curl("-w", "%{http_code}", "-o", "/dev/null", "-d", "once", URL)
+    assert out.text == "502"
+    assert b"".join(server.received).count(b"POST") == 1

@@ -511,16 +511,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_rest),
-        cmocka_unit_test(test_close_in_callback),
-        cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_key_updates),
-        cmocka_unit_test(test_resumption),
-        cmocka_unit_test(test_session_table),
+        cmocka_unit_test(test_echo),          cmocka_unit_test(test_names),
+        cmocka_unit_test(test_truncation),    cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_rest),          cmocka_unit_test(test_close_in_callback),
+        cmocka_unit_test(test_garbage),       cmocka_unit_test(test_key_updates),
+        cmocka_unit_test(test_resumption),    cmocka_unit_test(test_session_table),
         cmocka_unit_test(test_no_early_data),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
