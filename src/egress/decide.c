@@ -147,11 +147,12 @@ names_another(const struct arrival *a, const struct sniff *s)
            (s->name_size != a->to.name_size || memcmp(s->name, a->to.name, s->name_size) != 0);
 }
 
-// Without a list everything public is allowed, and there is nothing to hide a name from.
+// Without any list everything public is allowed, and there is nothing to hide a name from.
 static bool
 hides_a_name(const struct arrival *a, const struct sniff *s)
 {
-    return s->has_ech && a->to.rule != NULL && !policy_settings(a->worker->policy)->pass_ech;
+    const struct policy *p = a->worker->policy;
+    return s->has_ech && policy_tells_hosts_apart(p) && !policy_settings(p)->pass_ech;
 }
 
 static void

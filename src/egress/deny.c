@@ -118,8 +118,8 @@ hint_for(const struct denial *d, char out[HINT_MAX])
         return NULL;
     struct policy_decision v =
         policy_decide(d->worker->policy, to->name, to->name_size, NULL, to->port);
-    // Any other reason is not the caller's to remove.
-    if (v.allowed || strcmp(v.reason, "no rule allows it") != 0)
+    // What an operator's list or a deny rule refuses is not the caller's to allow.
+    if (v.allowed || v.layer != POLICY_CALLER || v.rule != NULL)
         return NULL;
     (void)snprintf(out, HINT_MAX, "put \"%s:%u\" or \"%s\" into the sandbox's allow_net", to->name,
                    (unsigned)to->port, to->name);

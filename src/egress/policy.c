@@ -191,6 +191,15 @@ match(const struct rules *list, const char *name, size_t name_size, const struct
                          : match_address(list, addr, port);
 }
 
+bool
+policy_tells_hosts_apart(const struct policy *p)
+{
+    for (int i = 0; i < POLICY_LAYER_MAX; i++)
+        if (p->layers[i].restricted || p->layers[i].deny.count > 0)
+            return true;
+    return false;
+}
+
 struct policy_decision
 policy_decide(const struct policy *p, const char *name, size_t name_size,
               const struct in6_addr *addr, uint16_t port)

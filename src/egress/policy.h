@@ -85,6 +85,9 @@ bool policy_private_allows(const struct policy *p, const char *name, size_t name
 // Whether any secret is bound to this host and port.
 bool policy_bound(const struct policy *p, const char *name, size_t name_size, uint16_t port);
 
+// Whether there is any list, so that it matters which host a connection is for.
+bool policy_tells_hosts_apart(const struct policy *p);
+
 // Whether HTTP to this host is read and audited though no secret is bound to it.
 bool policy_inspected(const struct policy *p, const char *name, size_t name_size, uint16_t port);
 // Those hosts as they were written, in lower case, as policy_secret_host has it.

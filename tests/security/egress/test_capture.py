@@ -301,6 +301,16 @@ def test_case_48_ech_on_a_pass_through_host_is_refused(lab, box):
     nothing_arrived(lab)
 
 
+def test_case_48_ech_cannot_hide_a_denied_name(lab):
+    box = Box(lab, deny_net=["evil.test"])
+    try:
+        result, = box.probe({"host": "files.test", "port": 443, "spec": {"name": "files.test", "ech": 1},
+                             "timeout": 4, "once": True})
+        assert result["data"] == ACCESS_DENIED, result
+    finally:
+        box.close()
+
+
 def test_case_48_ech_without_a_list_passes(lab):
     """Browsers grease always; where every public name is allowed there is nothing to hide one behind."""
     box = Box(lab)

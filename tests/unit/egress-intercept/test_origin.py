@@ -168,18 +168,26 @@ class NoReuse(Case):
         self.assertEqual(self.get(h).status, 200)
         self.assertEqual(origin.connections, 2)
 
-    def test_an_end_after_the_request_is_written_is_not_tried_again(self):
+    def test_a_safe_request_without_an_answer_is_tried_once_more(self):
         def serve(c):
             line, _ = c.head()
-            if "/once" not in line:
+            if "/never" not in line:
                 c.send(OK)
                 c.head()
         origin, h = self.serve(serve)
         self.assertEqual(self.get(h).status, 200)
-        r = self.get(h, target="/once")
+        r = self.get(h, target="/never")
         self.assertEqual((r.status, r.json()["code"]), (502, "UPSTREAM_FAILED"))
-        self.assertEqual(origin.recorded.count(b"/once"), 1)
-        self.assertEqual(origin.connections, 1)
+        self.assertEqual(origin.recorded.count(b"/never"), 2)
+        self.assertEqual(origin.connections, 2)
+
+    def test_no_other_request_is_tried_again(self):
+        origin, h = self.serve(lambda c: c.head())
+        for method, body in (("DELETE", b""), ("POST", b"b"), ("GET", b"b")):
+            before = origin.recorded.count(b"/x")
+            r = self.get(h, target="/x", method=method, body=body)
+            self.assertEqual(r.status, 502)
+            self.assertEqual(origin.recorded.count(b"/x") - before, 1)
 
 
 class Sessions(Case):
