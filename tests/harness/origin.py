@@ -75,11 +75,12 @@ class Connection:
 class Script:
     """Steps of an answer, as base64 of JSON in x-script: ["send", text], ["chunk", text], and both in pieces:
     ["pieces", size, text], ["chunks", size, text]; ["coded", coding, text] is one chunk; ["times", n, ms] are
-    chunks with the time at which they were sent; ["gate"] waits for the origin's gate. In a text, @FORM@ is
-    what x-key brought in that form of ENCODINGS."""
+    chunks with the time at which they were sent; ["gate"] waits for the origin's gate; ["echo", n] sends the
+    next n bytes back, and counts them as the body. In a text, @FORM@ is what x-key brought in that form of ENCODINGS."""
 
     def __init__(self, sock, request: Request, gate: threading.Event):
         self.sock = sock
+        self.request = request
         self.key = (request.header("x-key") or "").encode()
         self.gate = gate
         self.steps = json.loads(base64.b64decode(request.header("x-script") or ""))
@@ -126,6 +127,12 @@ class Script:
 
     def do_gate(self) -> None:
         self.gate.wait(20)
+
+    def do_echo(self, size: int) -> None:
+        while size > 0 and (data := self.sock.recv(size)):
+            self.request.body += data
+            self.sock.sendall(data)
+            size -= len(data)
 
 
 class CutShort(ValueError):

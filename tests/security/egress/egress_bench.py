@@ -87,7 +87,7 @@ class Box:
             result["data"] = base64.b64decode(result["data"])
         return results
 
-    def request(self, head: bytes, *, host: str = "api.test", port: int = 443, sni: str = "",
+    def request(self, head: bytes | list[bytes], *, host: str = "api.test", port: int = 443, sni: str = "",
                 tls: bool = True, **more) -> dict:
         """Sends raw bytes over a fresh connection, and what came back."""
         return self.probe({"host": host, "port": port, "sni": sni or host, "tls": tls,

@@ -101,6 +101,17 @@ def test_case_04_value_is_percent_encoded_in_the_query(lab, box):
     assert lab.good.last().header("x-key") == S3
 
 
+def test_case_07_cut_anywhere(lab, box, p1):
+    """In two at every byte, each part in a TLS record of its own; then byte by byte."""
+    head = f"GET /cut HTTP/1.1\r\nHost: api.test\r\nx-key: {p1}\r\nConnection: close\r\n\r\n".encode()
+    cuts = [[head[:i], head[i:]] for i in range(1, len(head))]
+    cuts.append([head[i:i + 1] for i in range(len(head))])
+    results = box.probe(*({"host": "api.test", "port": 443, "sni": "api.test", "send": parts,
+                           "pause": 0.002, "timeout": 8} for parts in cuts))
+    assert {status_of(r) for r in results} == {200}
+    assert [r.values("x-key") for r in lab.good.requests] == [[S1]] * len(cuts)
+
+
 def test_case_09_only_whole_placeholders(lab, box, p1):
     box.ok("https://api.test/nine", "-H", f"x-key: {p1}{p1}")
     assert lab.good.last().header("x-key") == S1 + S1
@@ -172,6 +183,38 @@ def test_case_14_in_a_dns_name(lab, box, p1):
     assert not lab.resolver.questions
     event = lab.instance.audit.wait(ev="dns_deny", sandbox=box.id)
     assert p1 not in json.dumps(event)
+
+
+def test_case_15_uploads_that_wait(lab, box, p1):
+    """curl waits a second for 100 (Continue) before it sends a body that is announced with Expect."""
+    box.sandbox.check_sh("head -c 200000 /dev/zero > up.bin")
+    out = box.curl("-w", " %{http_code} %{time_total}", "-H", f"x-key: {p1}", "-H", "Expect: 100-continue",
+                   "--expect100-timeout", "8", "--data-binary", "@up.bin", "https://api.test/upload")
+    status, seconds = out.text.split()[-2:]
+    assert status == "200" and float(seconds) < 8, out
+    last = lab.good.last()
+    assert len(last.body) == 200000 and last.values("x-key") == [S1]
+
+
+@pytest.mark.parametrize("hide", [
+    lambda p: "\\u0063" + p[1:],
+    lambda p: "%25" + f"{ord(p[0]):02x}" + p[1:],
+], ids=["json", "twice-encoded"])
+def test_case_17_behind_other_encodings(lab, box, p1, hide):
+    """What is no placeholder to us is nobody's to swap: it arrives as it was sent."""
+    hidden = hide(p1)
+    head = f"GET /?k={hidden} HTTP/1.1\r\nHost: api.test\r\nx-key: {hidden}\r\nConnection: close\r\n\r\n"
+    assert status_of(box.request(head.encode())) == 200
+    last = lab.good.last()
+    assert last.values("x-key") == [hidden] and last.target == f"/?k={hidden}"
+
+
+def test_case_17_utf16_in_a_body(lab, box, p1):
+    body = p1.encode("utf-16")
+    head = (f"POST / HTTP/1.1\r\nHost: api.test\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            "\r\n").encode()
+    assert status_of(box.request(head + body)) == 200
+    assert lab.good.last().body == body
 
 
 def test_secrets_that_are_bound_to_nothing_reachable_do_not_leak_by_name(lab, box):

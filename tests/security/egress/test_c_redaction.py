@@ -126,6 +126,52 @@ def test_case_64_in_a_websocket_frame(lab, box, p1):
     assert out.endswith(frame[:2].encode("latin-1") + b"<" + p1.encode() + b">")
 
 
+# --- case 22 ---
+
+def frame(first: int, payload: bytes, mask: bytes) -> bytes:
+    """Of a client (RFC 6455 5.2), shorter than 126 bytes."""
+    masked = bytes(b ^ mask[n % 4] for n, b in enumerate(payload))
+    return bytes([first, 0x80 | len(payload)]) + mask + masked
+
+
+def test_case_22_websocket_frames_are_opaque(lab, box, p1):
+    """Masked, in fragments, and with a placeholder in them: they pass as they are, both ways."""
+    text = p1.encode()
+    frames = (frame(0x01, text[:20], b"\1\2\3\4") + frame(0x80, text[20:], b"\5\6\7\x08")
+              + frame(0x82, bytes(range(100)), b"\0\0\0\0"))
+    request = ask(p1, ["send", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                       "\r\n"], ["echo", len(frames)], ["send", "the end"],
+                  fields="Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                         "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
+    out = box.request([request, frames], pause=0.2, until="the end")["data"]
+    assert out.endswith(b"\r\n\r\n" + frames + b"the end")
+    last = lab.good.last()
+    assert last.body == frames and last.values("x-key") == [S1]
+    assert not last.values("sec-websocket-extensions")
+
+
+# --- case 53 ---
+
+TWICE = [
+    ["send", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse"],
+    ["send", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nfalse"],
+    ["send", "HTTP/1.1 102 Processing\r\n\r\n" * 100 + "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse"],
+    ["send", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse"],
+]
+
+
+@pytest.mark.parametrize("step", TWICE, ids=["two", "two-lengths", "interim", "101"])
+def test_case_53_a_host_that_says_more_than_was_asked(lab, box, p1, step):
+    """Two requests on one connection of the sandbox's: what is too much answers neither."""
+    second = b"GET /second HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n"
+    lab.good.gate.set()
+    out = box.request([ask(p1, step), second], pause=0.3)["data"]
+    assert b"false" not in out
+    assert box.ok("https://api.test/after") == "ok"
+
+
 # --- case 65 ---
 
 def cut_right(body: bytes, p1: str, where: object) -> None:
