@@ -76,7 +76,8 @@ class Script:
     """Steps of an answer, as base64 of JSON in x-script: ["send", text], ["chunk", text], and both in pieces:
     ["pieces", size, text], ["chunks", size, text]; ["coded", coding, text] is one chunk; ["times", n, ms] are
     chunks with the time at which they were sent; ["gate"] waits for the origin's gate; ["echo", n] sends the
-    next n bytes back, and counts them as the body. In a text, @FORM@ is what x-key brought in that form of ENCODINGS."""
+    next n bytes back, and counts them as the body. In a text, @FORM@ is what x-key brought in that form of
+    ENCODINGS."""
 
     def __init__(self, sock, request: Request, gate: threading.Event):
         self.sock = sock
