@@ -19,6 +19,7 @@
 #include "egress/operator-file.h"
 #include "sandbox/sandbox.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -194,7 +195,11 @@ wait_for_launcher(const struct setup *s)
 {
     struct pollfd ended = {.fd = s->launcher_pidfd, .events = POLLIN};
     int status = 0;
-    if (poll(&ended, 1, LAUNCHER_WAIT_MS) != 1 || waitpid(s->launcher, &status, WNOHANG) <= 0) {
+    int n;
+    do // its own SIGCHLD interrupts the wait
+        n = poll(&ended, 1, LAUNCHER_WAIT_MS);
+    while (n < 0 && errno == EINTR);
+    if (n != 1 || waitpid(s->launcher, &status, WNOHANG) <= 0) {
         log_error("casemate-launcher does not end; look for what is left of its sandboxes");
         return 1;
     }

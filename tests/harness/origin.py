@@ -204,7 +204,7 @@ class Origin:
         if cert is not None:
             self._context = self._make_context(cert, tls_max, weak, client_ca)
         self._listeners = [
-            socket.create_server(at, backlog=128,
+            socket.create_server(at, backlog=1024,
                                  family=socket.AF_INET6 if ":" in at[0] else socket.AF_INET)
             for at in listen]
         self.port = self._listeners[0].getsockname()[1]

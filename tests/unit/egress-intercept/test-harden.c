@@ -123,12 +123,14 @@ try_keyring(void)
     return syscall(SYS_add_key, "user", "x", "y", 1, -1) < 0 ? errno : 0;
 }
 
+#ifndef __SANITIZE_ADDRESS__ // whose shadow is larger
 static int
 try_much_memory(void)
 {
     void *p = mmap(NULL, 2UL << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? errno : 0;
 }
+#endif
 
 static int
 try_map_code(void)
