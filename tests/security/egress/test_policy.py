@@ -373,10 +373,11 @@ def test_case_39_what_the_operator_opens_by_address(lab, boxes):
     assert not lab.private.connections and not lab.node.connections
 
 
-def test_a_list_can_be_required(bench, tmp_path):
+def test_a_list_can_be_required(lab, tmp_path):
     config = tmp_path / "egress.json"
     config.write_text(json.dumps({"requireAllowNet": True}))
-    with Instance(tmp_path / "state", f"--egress-config={config}", *bench.flags) as instance:
+    with Instance(tmp_path / "state", f"--egress-config={config}",
+                  f"--egress-ca={lab.authority.cert}") as instance:
         with pytest.raises(InvalidStatus) as caught:
             Sandbox(instance)
         assert caught.value.response.status_code == 400
@@ -400,7 +401,7 @@ def test_credentials(lab, tmp_path):
     assert lab.good.last().header("x-key") == S1
 
 
-def test_a_command_that_runs_when_the_service_stops(bench, tmp_path):
+def test_a_command_that_runs_when_the_service_stops(lab, tmp_path):
     config = tmp_path / "egress.json"
     config.write_text(json.dumps({"secrets": {"slow": {
         "command": ["/bin/sh", "-c", "/bin/sleep 58.31; true"], "ttl": 9, "hosts": ["api.test"]}}}))
@@ -419,7 +420,8 @@ def test_a_command_that_runs_when_the_service_stops(bench, tmp_path):
         with pytest.raises(Exception):
             Sandbox(instance, secrets={"K": {"ref": "slow"}})
 
-    with Instance(tmp_path / "state", f"--egress-config={config}", *bench.flags) as instance:
+    with Instance(tmp_path / "state", f"--egress-config={config}",
+                  f"--egress-ca={lab.authority.cert}") as instance:
         waiting = [threading.Thread(target=create) for _ in range(3)]
         for thread in waiting:
             thread.start()
