@@ -3,7 +3,7 @@
 // for the texts that APIs answer with and for those that are made of a form's characters.
 //
 //   bench-redact [SECRETS [VALUE_SIZE [BLOCK]]]
-#include "egress/redact.h"
+#include "mask/redact.h"
 
 #include "base/cleanup.h"
 #include "base/mem.h"

@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
-#include "egress/operator.h"
+#include "policy/operator.h"
 #include "sandbox/sandbox.h"
 
 enum {

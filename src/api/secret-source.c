@@ -10,8 +10,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "egress/policy.h"
-#include "egress/vault.h"
+#include "policy/policy.h"
+#include "policy/vault.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
-#include "egress/operator.h"
+#include "policy/operator.h"
 
 #include <uv.h>
 

@@ -5,7 +5,7 @@
 
 #include "api/auth.h"
 #include "base/error.h"
-#include "egress/operator.h"
+#include "policy/operator.h"
 #include "sandbox/sandbox.h"
 
 #include <stdbool.h>

@@ -4,10 +4,10 @@
 #include "cmd/casemate-policy.h"
 
 #include "base/cleanup.h"
-#include "egress/address.h"
-#include "egress/operator-file.h"
-#include "egress/policy.h"
-#include "egress/rule.h"
+#include "policy/address.h"
+#include "policy/operator-file.h"
+#include "policy/policy.h"
+#include "policy/rule.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
 #include "api/config.h"
 #include "api/server.h"
 #include "base/cleanup.h"
-#include "egress/operator-file.h"
-#include "egress/policy.h"
+#include "policy/operator-file.h"
+#include "policy/policy.h"
 
 #include <assert.h>
 #include <errno.h>

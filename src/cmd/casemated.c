@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "cmd/casemated-options.h"
 #include "cmd/casemated-setup.h"
-#include "egress/operator-file.h"
+#include "policy/operator-file.h"
 #include "sandbox/sandbox.h"
 
 #include <errno.h>

@@ -14,8 +14,8 @@
 #include "base/clock.h"
 #include "base/json-text.h"
 #include "base/mem.h"
-#include "egress/address.h"
-#include "egress/ratelimit.h"
+#include "base/ratelimit.h"
+#include "policy/address.h"
 #include "wire/events.h"
 
 #include <assert.h>

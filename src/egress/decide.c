@@ -25,12 +25,12 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "egress/address.h"
 #include "egress/audit.h"
 #include "egress/intercept.h"
 #include "egress/names.h"
 #include "egress/proxy.h"
 #include "egress/sniff.h"
+#include "policy/address.h"
 
 #include <stdlib.h>
 #include <string.h>

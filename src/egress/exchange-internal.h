@@ -3,11 +3,11 @@
 #pragma once
 
 #include "base/buf.h"
-#include "egress/decode.h"
 #include "egress/exchange.h"
 #include "egress/head.h"
 #include "egress/origin.h"
 #include "http/h1.h"
+#include "mask/decode.h"
 
 enum {
     IN_MAX = HEAD_MAX + 128 * 1024, // a head and what one read brings; stops pipelining without end

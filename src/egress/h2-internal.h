@@ -2,10 +2,10 @@
 // What the parts of an HTTP/2 connection share; h2.c tells the theory.
 #pragma once
 
+#include "base/ratelimit.h"
 #include "egress/exchange-internal.h"
 #include "egress/h2-head.h"
 #include "egress/h2.h"
-#include "egress/ratelimit.h"
 
 enum {
     H2_STREAMS_MAX = 100,          // open at a time; stops a client from holding state without end

@@ -3,10 +3,10 @@
 // parsed form, so that no byte goes on which we have not understood. Hop-by-hop fields end here.
 #pragma once
 
-#include "egress/decode.h"
-#include "egress/redact.h"
 #include "egress/refusal.h"
-#include "egress/substitute.h"
+#include "mask/decode.h"
+#include "mask/redact.h"
+#include "mask/substitute.h"
 
 enum {
     HEAD_MAX = 64 * 1024, // a head as received; stops heads without end

@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/ratelimit.h"
 #include "egress/audit.h"
 #include "egress/connection.h"
-#include "egress/ratelimit.h"
 
 #include <errno.h>
 #include <stdlib.h>

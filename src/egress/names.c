@@ -6,8 +6,8 @@
 
 #include "base/ident.h"
 #include "base/mem.h"
-#include "egress/address.h"
-#include "egress/policy.h"
+#include "policy/address.h"
+#include "policy/policy.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 // 198.18.0.0/15 and an IPv6 address of one /64, and keeps them for as long as it is in use.
 #pragma once
 
-#include "egress/hostname.h"
+#include "policy/hostname.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -2,8 +2,8 @@
 #include "egress/proxy-request.h"
 
 #include "base/cleanup.h"
-#include "egress/address.h"
 #include "egress/names.h"
+#include "policy/address.h"
 
 #include <string.h>
 #include <strings.h>

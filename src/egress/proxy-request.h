@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/buf.h"
-#include "egress/hostname.h"
 #include "http/h1.h"
+#include "policy/hostname.h"
 
 #include <netinet/in.h>
 

@@ -11,9 +11,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "egress/address.h"
 #include "egress/names.h"
 #include "egress/proxy-request.h"
+#include "policy/address.h"
 
 #include <stdlib.h>
 #include <string.h>

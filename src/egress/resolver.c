@@ -7,8 +7,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/ratelimit.h"
 #include "egress/audit.h"
-#include "egress/ratelimit.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 // kernel would choose does not: to a second address of an interface it talks from the first one.
 #include "egress/route.h"
 
-#include "egress/address.h"
+#include "policy/address.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>

@@ -3,7 +3,7 @@
 // head, and which host they name. Pure; called again with all bytes so far as more come.
 #pragma once
 
-#include "egress/hostname.h"
+#include "policy/hostname.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -13,8 +13,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "egress/address.h"
 #include "egress/route.h"
+#include "policy/address.h"
 
 #include <ares.h>
 #include <errno.h>

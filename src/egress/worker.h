@@ -4,8 +4,8 @@
 // (policy, names, address) -> passthrough or intercept -> upstream.
 #pragma once
 
-#include "egress/policy.h"
 #include "net/stream.h"
+#include "policy/policy.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>

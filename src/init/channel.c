@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "init/call.h"
-#include "init/handles.h"
+#include "init/files/handles.h"
 #include "init/instream.h"
 #include "init/outport.h"
 #include "wire/pack.h"

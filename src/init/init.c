@@ -7,10 +7,10 @@
 #include "init/channel.h"
 #include "init/guest.h"
 #include "init/json-input.h"
-#include "init/process.h"
+#include "init/process/process.h"
+#include "init/process/spawn.h"
 #include "init/rpc.h"
 #include "init/setup.h"
-#include "init/spawn.h"
 #include "wire/control.h"
 
 #include <errno.h>

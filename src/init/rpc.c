@@ -4,13 +4,13 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "init/env-rpc.h"
-#include "init/files.h"
-#include "init/glob.h"
-#include "init/handles.h"
+#include "init/files/files.h"
+#include "init/files/glob.h"
+#include "init/files/handles.h"
+#include "init/files/walk.h"
 #include "init/instream.h"
 #include "init/json-input.h"
-#include "init/process.h"
-#include "init/walk.h"
+#include "init/process/process.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "egress/ratelimit.h"
+#include "base/ratelimit.h"
 #include "net/stream.h"
 #include "sandbox/channel.h"
 #include "sandbox/sandbox.h"

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/ident.h"
-#include "egress/policy.h"
+#include "policy/policy.h"
 
 #include <jansson.h>
 #include <stdbool.h>

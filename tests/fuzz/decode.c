@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Coded bytes decode to the same however they are cut, and to no more than is allowed. The first
 // byte says which coding it is, the second where to cut.
-#include "egress/decode.h"
+#include "mask/decode.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"

@@ -2,10 +2,10 @@
 // Of JSON ("{"): what loads is a policy, with the operator's part in the member "operator" and the
 // chosen policy in "named". Of anything else: what decodes is one. Either way it encodes to bytes
 // that decode to a policy which says the same.
-#include "egress/policy.h"
+#include "policy/policy.h"
 #include "base/cleanup.h"
-#include "egress/address.h"
-#include "egress/operator.h"
+#include "policy/address.h"
+#include "policy/operator.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
 // A response cut anywhere is redacted as the same response in one piece, but for what of a value
 // came before a cut; and a value never comes out. The first bytes say where to cut; of the others
 // those above 0x80 stand for forms of the value, whole or begun.
-#include "egress/redact.h"
-#include "egress/match.h"
+#include "mask/redact.h"
+#include "mask/match.h"
 
 #include "base/cleanup.h"
 

@@ -3,7 +3,7 @@
 // a byte of 0xf0 and more stands for a placeholder. Where nothing is misused, no placeholder is
 // left; where something is and does not pass, no value comes out; and a body that holds a
 // placeholder is seen, wherever it is cut.
-#include "egress/substitute.h"
+#include "mask/substitute.h"
 #include "base/base64.h"
 #include "base/cleanup.h"
 

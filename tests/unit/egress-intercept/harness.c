@@ -15,8 +15,8 @@
 #include "egress/harden.h"
 #include "egress/intercept.h"
 #include "egress/origin-pool.h"
-#include "egress/patterns.h"
 #include "egress/upstream.h"
+#include "mask/patterns.h"
 #include "net/tls.h"
 
 #include <arpa/inet.h>

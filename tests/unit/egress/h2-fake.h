@@ -6,8 +6,8 @@
 #include "base/buf.h"
 #include "egress/audit.h"
 #include "egress/h2.h"
-#include "egress/patterns.h"
-#include "egress/policy.h"
+#include "mask/patterns.h"
+#include "policy/policy.h"
 
 #include <err.h>
 #include <jansson.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unit.h"
 
-#include "egress/address.h"
 #include "egress/names.h"
+#include "policy/address.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

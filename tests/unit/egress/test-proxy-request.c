@@ -4,7 +4,7 @@
 #include "egress/proxy-request.h"
 
 #include "base/cleanup.h"
-#include "egress/address.h"
+#include "policy/address.h"
 
 #include <string.h>
 

@@ -10,9 +10,9 @@
 // command; 99 where the worker or this program failed.
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "egress/policy.h"
 #include "launcher/capture.h"
 #include "launcher/network.h"
+#include "policy/policy.h"
 #include "wire/control.h"
 #include "wire/events.h"
 

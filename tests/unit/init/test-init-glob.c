@@ -3,8 +3,8 @@
 #include "unit.h"
 
 #include "base/cleanup.h"
-#include "init/glob-pattern.h"
-#include "init/regex.h"
+#include "init/files/glob-pattern.h"
+#include "init/files/regex.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include "unit.h"
 
 #include "base/cleanup.h"
-#include "init/regex.h"
+#include "init/files/regex.h"
 
 #include <string.h>
 

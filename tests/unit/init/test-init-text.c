@@ -2,10 +2,10 @@
 // Error objects, signal names, dates.
 #include "unit.h"
 
-#include "init/dates.h"
 #include "init/errors.h"
+#include "init/files/dates.h"
 #include "init/identity.h"
-#include "init/signals.h"
+#include "init/process/signals.h"
 
 #include <errno.h>
 #include <signal.h>
