@@ -263,9 +263,9 @@ looks_like_http(const uint8_t *data, size_t size)
     size_t i = 0;
     while (i < size && i < METHOD_MAX && ((data[i] >= 'A' && data[i] <= 'Z') || data[i] == '-'))
         i++;
-    if (i == size && i < METHOD_MAX)
+    if (i == size)
         return SNIFF_MORE;
-    return i > 0 && i < size && data[i] == ' ' ? SNIFF_HTTP : SNIFF_UNKNOWN;
+    return i > 0 && data[i] == ' ' ? SNIFF_HTTP : SNIFF_UNKNOWN;
 }
 
 void
