@@ -71,6 +71,12 @@ pass_plain(struct exchange *x, struct h1_span content, bool last)
     struct h1_span clean;
     if (content.size == 0 && !last)
         return true;
+    redact_expect_more(x->redact, true); // until settle() says that it is not so
+    clean = redact_release(x->redact, (const uint8_t *)content.data, content.size);
+    if (clean.size > 0)
+        send_clean(x, clean, false);
+    if (x->ending)
+        return false;
     if (redact_feed(x->redact, (const uint8_t *)content.data, content.size, last, &clean) != 0) {
         exchange_cut_client(x);
         return false;
@@ -119,6 +125,26 @@ pass_content(struct exchange *x, struct h1_span content, bool last)
     return !x->ending;
 }
 
+// All that the host sent at once has been looked at. Unless more was announced, what is held goes
+// on now: the host may wait with the rest as long as it likes.
+static void
+settle(struct exchange *x)
+{
+    struct h1_span clean;
+    if (h1_body_is_within(&x->response_body))
+        return;
+    redact_expect_more(x->redact, false);
+    if (redact_feed(x->redact, (const uint8_t *)"", 0, false, &clean) != 0) {
+        exchange_cut_client(x);
+    } else if (clean.size > 0) {
+        send_clean(x, clean, false);
+        if (x->decode != NULL && !x->ending) {
+            flush_client(x);
+            x->answered = true;
+        }
+    }
+}
+
 void
 exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size)
 {
@@ -139,8 +165,10 @@ exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size
             finish_response(x);
             return;
         }
-        if (at == size)
+        if (at == size) {
+            settle(x);
             return;
+        }
     }
 }
 
@@ -162,6 +190,7 @@ start_tunnel(struct exchange *x, struct buf *rest)
     x->status = 101;
     (void)exchange_audit_request(x, NULL);
     redact_reset(x->redact);
+    redact_expect_more(x->redact, false);
     redact_keep_length(x->redact);
     exchange_pass_tunnel(x, buf_bytes(rest), buf_size(rest));
     buf_clear(rest);
