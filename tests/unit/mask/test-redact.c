@@ -65,6 +65,13 @@ set_up_odd(void **state)
                          "}}");
 }
 
+static int
+set_up_path(void **state)
+{
+    return set_up(state, "{\"KEY\":{\"hosts\":[\"api.test\"],\"where\":[\"path\"],\"value\":"
+                         "\"1234:us/r=+p@ss-word-of-all\"}}");
+}
+
 // One value is another's beginning.
 static int
 set_up_nested(void **state)
@@ -449,6 +456,20 @@ test_encoded(void **state)
     }
 }
 
+// As the swap writes a value into a path, hosts show it in messages and redirects.
+static void
+test_own_path(void **state)
+{
+    static const char path[] = "404: /bot1234:us%2Fr%3D%2Bp@ss-word-of-all/me";
+    struct fixture *f = *state;
+    struct buf out;
+    buf_init(&out, 4096);
+    feed(f, path, strlen(path), true, &out);
+    assert_int_equal(redact_count(f->redact), 1);
+    assert_false(holds(&out, "us%2Fr"));
+    buf_done(&out);
+}
+
 static void
 test_base64_of_urls(void **state)
 {
@@ -550,6 +571,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_text, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_base64, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_encoded, set_up_odd, tear_down),
+        cmocka_unit_test_setup_teardown(test_own_path, set_up_path, tear_down),
         cmocka_unit_test_setup_teardown(test_base64_of_urls, set_up_odd, tear_down),
         cmocka_unit_test_setup_teardown(test_equal_length, set_up_short, tear_down),
         cmocka_unit_test_setup_teardown(test_search, set_up_one, tear_down),
