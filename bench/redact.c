@@ -117,7 +117,7 @@ main(int argc, char **argv)
     struct patterns *patterns;
     if (patterns_new(policy, &patterns, &why) != 0)
         errx(1, "%s", why.msg);
-    struct redact *r = redact_new(policy, patterns, "api.test", strlen("api.test"), 443);
+    struct redact *r = redact_new(policy, patterns, "api.test", strlen("api.test"));
     uint8_t *text = xcalloc(1, TEXT_SIZE);
     printf("%zu patterns, blocks of %zu bytes\n", patterns_count(patterns), block);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {

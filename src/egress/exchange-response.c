@@ -230,6 +230,13 @@ begin_decoding(struct exchange *x, const struct h1_head *head)
     x->decode = NULL;
     if (head->framing == H1_BODY_NONE || !redact_is_active(x->redact))
         return true;
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (h1_span_is_nocase(head->fields[i].name, "content-type") &&
+            head_hides_text(head->fields[i].value)) {
+            exchange_lose_upstream(x, "the host sent a character set that hides values");
+            return false;
+        }
+    }
     enum decode_coding coding = head_coding(head);
     if (coding == DECODE_IDENTITY)
         return true;

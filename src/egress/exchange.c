@@ -428,7 +428,7 @@ exchange_start(struct worker *w, const struct exchange_options *options)
     buf_init(&x->out, OUT_MAX);
     buf_init_secret(&x->trailers, H1_TRAILER_MAX);
     buf_init(&x->request_trailers, H1_TRAILER_MAX);
-    x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size, x->to.port);
+    x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size);
     if (options->refusal != NULL)
         keep_refusal(x, options->refusal);
     bool too_much = buf_append(&x->in, options->first, options->first_size) != 0;

@@ -120,6 +120,10 @@ pass_final(struct h2_stream *s, const struct h2_fields *head, bool end)
         give_up(s, "the host sent a content coding that was not asked for");
         return;
     }
+    if (body && redact_is_active(s->redact) && h2_head_hides_text(head)) {
+        give_up(s, "the host sent a character set that hides values");
+        return;
+    }
     bool drop_length = body && !redact_keeps_length(s->redact);
     if (h2_head_pass_response(head, s->redact, drop_length, &out) != 0 ||
         h2_stream_answer(s, &out, !end) != 0) {

@@ -59,12 +59,13 @@ struct redact {
 
 struct redact *
 redact_new(const struct policy *policy, struct patterns *patterns, const char *host,
-           size_t host_size, uint16_t port)
+           size_t host_size)
 {
     struct redact *r = xcalloc(1, sizeof *r);
     uint64_t secrets = 0;
     for (size_t i = 0; i < policy_secret_count(policy); i++)
-        if (policy_secret_applies(policy_secret_at(policy, i), host, host_size, port))
+        // Its host may show on one port what it got on another.
+        if (policy_secret_applies(policy_secret_at(policy, i), host, host_size, 0))
             secrets |= UINT64_C(1) << i;
     r->match = patterns_match(patterns, secrets);
     r->patterns = patterns;

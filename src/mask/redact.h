@@ -11,7 +11,7 @@ struct redact;
 
 // policy and patterns, which are of it, must outlive the filter.
 struct redact *redact_new(const struct policy *policy, struct patterns *patterns, const char *host,
-                          size_t host_size, uint16_t port);
+                          size_t host_size);
 void redact_free(struct redact *r); // accepts NULL
 
 bool redact_is_active(const struct redact *r);    // there is something to look for

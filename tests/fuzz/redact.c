@@ -29,7 +29,7 @@ set_up(void)
         patterns_new(policy, &patterns, &err) != 0)
         abort();
     json_decref(secrets);
-    redact = redact_new(policy, patterns, "api.test", strlen("api.test"), 443);
+    redact = redact_new(policy, patterns, "api.test", strlen("api.test"));
     if (!redact_keeps_length(redact))
         abort();
 }

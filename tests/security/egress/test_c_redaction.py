@@ -207,6 +207,14 @@ def test_case_66_codings_that_hide_a_value(lab, box, p1, coding):
     assert status_of({"data": script(lab, box, p1, *steps)}) == 502
 
 
+def test_case_67_a_character_set_that_hides_a_value(lab, box, p1):
+    steps = ["send", CHUNKED.replace("text/plain", "text/plain; charset=utf-16")], ["chunk", "\0".join(S1)], END
+    out = script(lab, box, p1, *steps)
+    assert status_of({"data": out}) == 502 and "\0".join(S1).encode() not in out
+    box.curl("https://api.test/echo", "-H", "Accept-Charset: utf-16", "-H", "A-IM: gzip")
+    assert not lab.good.last().values("accept-charset") + lab.good.last().values("a-im")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "bare"])
 def test_case_66_codings_that_are_taken_off(lab, box, p1, coding):
     named = "deflate" if coding == "bare" else coding
@@ -298,6 +306,15 @@ def test_case_65_cuts_that_are_none(lab, box, p1, cut):
 def test_case_70_what_was_held_is_not_lost(lab, box, p1):
     out = script(lab, box, "none", ["send", CHUNKED], ["chunk", S1[:30]], ["chunk", "!"], END)
     assert body_of(out) == S1[:30].encode() + b"!"
+
+
+def test_case_69_stored_on_one_port_and_read_on_another(lab):
+    box = Box(lab, allow_net=ALLOWED, inspect=["api.test"], secrets={"S1": {**SECRETS["S1"], "ports": [443]}})
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/echo", "-H", f"x-key: {p1}")
+    assert lab.good.last().header("x-key") == S1
+    assert box.ok("http://api.test/stored") == p1
+    box.close()
 
 
 # --- requests' trailers ---

@@ -32,7 +32,7 @@ set_up(void **state, const char *secrets)
         fail_msg("%s", err.msg);
     json_decref(json);
     assert_int_equal(patterns_new(f.policy, &f.patterns, &err), 0);
-    f.redact = redact_new(f.policy, f.patterns, "api.test", 8, 443);
+    f.redact = redact_new(f.policy, f.patterns, "api.test", 8);
     f.placeholder = policy_secret_placeholder(f.policy, 0);
     *state = &f;
     return 0;
@@ -211,7 +211,7 @@ test_hold_back(void **state)
         // As the policy's loader does with a "prefix".
         policy->secrets[0].prefix_size = strlen(prefixes[i]);
         assert_int_equal(patterns_new(policy, &patterns, &err), 0);
-        struct redact *r = redact_new(policy, patterns, "api.test", 8, 443);
+        struct redact *r = redact_new(policy, patterns, "api.test", 8);
         for (size_t k = 0; k < patterns_count(patterns); k++)
             assert_held_from(r, patterns, patterns_at(patterns, k), strlen(prefixes[i]) + 16);
         redact_free(r);
