@@ -71,7 +71,7 @@ pass_plain(struct exchange *x, struct h1_span content, bool last)
     struct h1_span clean;
     if (content.size == 0 && !last)
         return true;
-    redact_expect_more(x->redact, true); // until settle() says that it is not so
+    redact_expect_more(x->redact, true); // until exchange_settle() says that it is not so
     clean = redact_release(x->redact, (const uint8_t *)content.data, content.size);
     if (clean.size > 0)
         send_clean(x, clean, false);
@@ -125,13 +125,11 @@ pass_content(struct exchange *x, struct h1_span content, bool last)
     return !x->ending;
 }
 
-// All that the host sent at once has been looked at. Unless more was announced, what is held goes
-// on now: the host may wait with the rest as long as it likes.
-static void
-settle(struct exchange *x)
+void
+exchange_settle(struct exchange *x)
 {
     struct h1_span clean;
-    if (h1_body_is_within(&x->response_body))
+    if (x->response != RESPONSE_BODY || x->ending || h1_body_is_within(&x->response_body))
         return;
     redact_expect_more(x->redact, false);
     if (redact_feed(x->redact, (const uint8_t *)"", 0, false, &clean) != 0) {
@@ -166,7 +164,8 @@ exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size
             return;
         }
         if (at == size) {
-            settle(x);
+            if (redact_holds(x->redact) && !h1_body_is_within(&x->response_body))
+                exchange_settle_soon(x);
             return;
         }
     }
@@ -269,6 +268,7 @@ begin_response(struct exchange *x, const struct h1_head *head)
     buf_clear(&x->trailers);
     x->response_body.trailers = &x->trailers;
     redact_reset(x->redact);
+    x->unsettled = false;
     x->response = RESPONSE_BODY;
     return true;
 }

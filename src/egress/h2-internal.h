@@ -101,8 +101,9 @@ struct h2 {
     bool draining;   // GOAWAY is sent: what is under way ends, nothing begins
     bool ending;     // nothing more is read from the client but its end
     bool flushing;
-    bool any_paused; // some stream may be
-    bool body_told;  // a placeholder in a body was
+    bool any_paused;  // some stream may be
+    uint64_t tick_ms; // of the last tick
+    bool body_told;   // a placeholder in a body was
     bool refuse_all;
     struct refusal refusal;
     char refusal_message[REFUSAL_MESSAGE_MAX];

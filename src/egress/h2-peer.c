@@ -101,16 +101,6 @@ note_pause(const struct h2_peer *p, nghttp2_session *session, const nghttp2_fram
     s->h2->any_paused = s->h2->any_paused || is;
 }
 
-static void
-settle_streams(struct h2 *h)
-{
-    if (!h->any_paused)
-        return;
-    h->any_paused = false;
-    for (struct h2_stream *s = h->streams; s != NULL; s = s->next)
-        h2_stream_settle(s);
-}
-
 // Every frame that carries no message costs one.
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
@@ -414,11 +404,8 @@ h2_peer_receive(struct h2_peer *p, const uint8_t *data, size_t size)
     if (p->session == NULL || p->abused)
         return;
     ssize_t rc = nghttp2_session_mem_recv(p->session, data, size);
-    if (rc >= 0) {
-        if (p->role == H2_UPSTREAM)
-            settle_streams(p->h2);
+    if (rc >= 0)
         return;
-    }
     p->abused = true;
     if (p->stream != NULL)
         write_goaway(p, rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR

@@ -139,6 +139,12 @@ redact_reset(struct redact *r)
     r->sent = 0;
 }
 
+bool
+redact_holds(const struct redact *r)
+{
+    return r->match != NULL && buf_size(&r->work) > r->sent;
+}
+
 void
 redact_expect_more(struct redact *r, bool more)
 {

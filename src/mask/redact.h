@@ -31,6 +31,7 @@ int redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final,
 // Whether more bytes surely follow those that will be fed, as within a chunk or a body of known
 // length: then as much as could be a value's beginning is held, whatever it is. At first: no.
 void redact_expect_more(struct redact *r, bool more);
+bool redact_holds(const struct redact *r); // bytes that are not out yet
 // What was held of earlier bytes and is no part of a value, now that these are there; to go on
 // before what redact_feed makes of them. Need not be asked: it saves copies of large blocks.
 struct h1_span redact_release(struct redact *r, const uint8_t *data, size_t size);
