@@ -19,6 +19,8 @@ enum {
     TUNNEL_TIME_MS = 3600 * 1000,
     LINGER_MS = 2000,
     TICK_MS = 1000,
+    SETTLE_MS = 3, // without a byte of the host's, until its pause is taken for one: parts that it
+                   // wrote at once may come apart
     INTERIM_MAX = 16,    // 1xx of one response; stops a flood of them
     METHOD_MAX = 32,     // as audited; longer than any that changes framing
     PATH_MAX_SIZE = 512, // as audited
@@ -56,6 +58,7 @@ struct exchange {
     bool answered;             // bytes of the response are out
     bool repeatable;           // GET and the like, and nothing of an answer has come
     bool close_after;
+    bool unsettled;         // what the filter holds goes on at the next tick
     bool upstream_reusable; // between two requests: for the next, and for other exchanges
     bool websocket;
     bool old_client; // HTTP/1.0
@@ -92,6 +95,7 @@ struct exchange {
 // exchange.c
 void exchange_touch(struct exchange *x); // something has happened: not idle
 void exchange_update_reading(struct exchange *x);
+void exchange_settle_soon(struct exchange *x);
 void exchange_write_client(struct exchange *x, const void *data, size_t size);
 void exchange_write_upstream(struct exchange *x, const void *data, size_t size);
 void exchange_adopt_upstream(struct exchange *x, struct stream *s);
@@ -119,3 +123,5 @@ void exchange_upstream_pump(struct exchange *x); // takes what it can of x->from
 void exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size);
 void exchange_pass_tunnel(struct exchange *x, const uint8_t *data, size_t size);
 void exchange_finish_until_close(struct exchange *x);
+// The host pauses: what the filter holds goes on, unless more was announced.
+void exchange_settle(struct exchange *x);

@@ -71,6 +71,12 @@ pass_plain(struct exchange *x, struct h1_span content, bool last)
     struct h1_span clean;
     if (content.size == 0 && !last)
         return true;
+    redact_expect_more(x->redact, true); // until exchange_settle() says that it is not so
+    clean = redact_release(x->redact, (const uint8_t *)content.data, content.size);
+    if (clean.size > 0)
+        send_clean(x, clean, false);
+    if (x->ending)
+        return false;
     if (redact_feed(x->redact, (const uint8_t *)content.data, content.size, last, &clean) != 0) {
         exchange_cut_client(x);
         return false;
@@ -120,6 +126,24 @@ pass_content(struct exchange *x, struct h1_span content, bool last)
 }
 
 void
+exchange_settle(struct exchange *x)
+{
+    struct h1_span clean;
+    if (x->response != RESPONSE_BODY || x->ending || h1_body_is_within(&x->response_body))
+        return;
+    redact_expect_more(x->redact, false);
+    if (redact_feed(x->redact, (const uint8_t *)"", 0, false, &clean) != 0) {
+        exchange_cut_client(x);
+    } else if (clean.size > 0) {
+        send_clean(x, clean, false);
+        if (x->decode != NULL && !x->ending) {
+            flush_client(x);
+            x->answered = true;
+        }
+    }
+}
+
+void
 exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size)
 {
     size_t at = 0;
@@ -139,8 +163,11 @@ exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size
             finish_response(x);
             return;
         }
-        if (at == size)
+        if (at == size) {
+            if (redact_holds(x->redact) && !h1_body_is_within(&x->response_body))
+                exchange_settle_soon(x);
             return;
+        }
     }
 }
 
@@ -162,6 +189,7 @@ start_tunnel(struct exchange *x, struct buf *rest)
     x->status = 101;
     (void)exchange_audit_request(x, NULL);
     redact_reset(x->redact);
+    redact_expect_more(x->redact, false);
     redact_keep_length(x->redact);
     exchange_pass_tunnel(x, buf_bytes(rest), buf_size(rest));
     buf_clear(rest);
@@ -201,6 +229,13 @@ begin_decoding(struct exchange *x, const struct h1_head *head)
     x->decode = NULL;
     if (head->framing == H1_BODY_NONE || !redact_is_active(x->redact))
         return true;
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (h1_span_is_nocase(head->fields[i].name, "content-type") &&
+            head_hides_text(head->fields[i].value)) {
+            exchange_lose_upstream(x, "the host sent a character set that hides values");
+            return false;
+        }
+    }
     enum decode_coding coding = head_coding(head);
     if (coding == DECODE_IDENTITY)
         return true;
@@ -233,6 +268,7 @@ begin_response(struct exchange *x, const struct h1_head *head)
     buf_clear(&x->trailers);
     x->response_body.trailers = &x->trailers;
     redact_reset(x->redact);
+    x->unsettled = false;
     x->response = RESPONSE_BODY;
     return true;
 }

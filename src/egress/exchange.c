@@ -385,6 +385,11 @@ on_tick(uv_timer_t *timer)
     uint64_t idle = now - x->active_ms;
     if (x->client == NULL)
         return;
+    if (x->unsettled) {
+        x->unsettled = false;
+        exchange_settle(x);
+        exchange_update_reading(x);
+    }
     if (x->ending) {
         linger(x, now);
     } else if (x->head_since_ms != 0 && now - x->head_since_ms >= HEAD_TIME_MS) {
@@ -392,6 +397,14 @@ on_tick(uv_timer_t *timer)
     } else if (idle >= (x->tunnel ? TUNNEL_TIME_MS : IDLE_TIME_MS)) {
         exchange_cut_client(x);
     }
+}
+
+// The ticks begin anew with it, and so do not come while the host's bytes do.
+void
+exchange_settle_soon(struct exchange *x)
+{
+    x->unsettled = true;
+    uv_timer_start(&x->timer, on_tick, SETTLE_MS, TICK_MS);
 }
 
 static void
@@ -428,7 +441,7 @@ exchange_start(struct worker *w, const struct exchange_options *options)
     buf_init(&x->out, OUT_MAX);
     buf_init_secret(&x->trailers, H1_TRAILER_MAX);
     buf_init(&x->request_trailers, H1_TRAILER_MAX);
-    x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size, x->to.port);
+    x->redact = redact_new(w->policy, w->patterns, x->to.name, x->to.name_size);
     if (options->refusal != NULL)
         keep_refusal(x, options->refusal);
     bool too_much = buf_append(&x->in, options->first, options->first_size) != 0;

@@ -120,6 +120,10 @@ pass_final(struct h2_stream *s, const struct h2_fields *head, bool end)
         give_up(s, "the host sent a content coding that was not asked for");
         return;
     }
+    if (body && redact_is_active(s->redact) && h2_head_hides_text(head)) {
+        give_up(s, "the host sent a character set that hides values");
+        return;
+    }
     bool drop_length = body && !redact_keeps_length(s->redact);
     if (h2_head_pass_response(head, s->redact, drop_length, &out) != 0 ||
         h2_stream_answer(s, &out, !end) != 0) {
@@ -173,11 +177,30 @@ void
 h2_stream_take_response_body(struct h2_stream *s, const uint8_t *data, size_t size)
 {
     struct h1_span clean;
+    redact_expect_more(s->redact, true); // until h2_stream_settle
     if (s->client_open && !s->refused && !s->response.ended &&
         (redact_feed(s->redact, data, size, false, &clean) != 0 ||
          h2_pipe_put(s, H2_UPSTREAM, clean.data, clean.size) != 0))
         give_up(s, "the host's response cannot be passed on");
     h2_pipe_owe(s, H2_UPSTREAM, size);
+}
+
+void
+h2_stream_settle(struct h2_stream *s)
+{
+    struct h1_span clean;
+    nghttp2_session *session = s->h2->upstream.session;
+    if (!s->paused)
+        return;
+    s->paused = false;
+    // Without a window it was we who stopped the host, and the sandbox could choose where.
+    if (!s->client_open || !s->upstream_open || s->refused || s->response.ended ||
+        nghttp2_session_get_stream_local_window_size(session, s->upstream_id) <= 0)
+        return;
+    redact_expect_more(s->redact, false);
+    if (redact_feed(s->redact, (const uint8_t *)"", 0, false, &clean) != 0 ||
+        h2_pipe_put(s, H2_UPSTREAM, clean.data, clean.size) != 0)
+        give_up(s, "the host's response cannot be passed on");
 }
 
 void

@@ -272,6 +272,8 @@ h2_head_pass_request(const struct h2_fields *in, const struct destination *to, b
     s->method = r->method;
     s->path = (struct h1_span){r->target.data,
                                mark == NULL ? r->target.size : (size_t)(mark - r->target.data)};
+    for (size_t i = 0; i < in->count; i++)
+        substitute_note_override(s, h2_fields_at(in, i).name);
     if (add_text(out, ":method", r->method) == 0 && add_text(out, ":scheme", https) == 0 &&
         add_text(out, ":authority", r->authority) == 0)
         result = pass_target(r, s, out);
@@ -319,6 +321,17 @@ h2_head_status(const struct h2_fields *in)
         status = status * 10 + (field.value.data[i] - '0');
     }
     return status >= 100 ? status : -1;
+}
+
+bool
+h2_head_hides_text(const struct h2_fields *in)
+{
+    for (size_t i = 0; i < in->count; i++) {
+        struct h1_field field = h2_fields_at(in, i);
+        if (h1_span_is(field.name, "content-type") && head_hides_text(field.value))
+            return true;
+    }
+    return false;
 }
 
 bool

@@ -62,6 +62,8 @@ enum h2_verdict h2_head_pass_trailers(const struct h2_fields *in, struct substit
 
 // :status, or -1.
 int h2_head_status(const struct h2_fields *in);
+// Its Content-Type does (head.h).
+bool h2_head_hides_text(const struct h2_fields *in);
 // Content-Encoding says that the body is not as it reads.
 bool h2_head_is_coded(const struct h2_fields *in);
 // A response's head or trailer section, redacted. drop_length: the body may change its length. -1:

@@ -73,6 +73,7 @@ struct h2_stream {
     bool has_status;     // of the host's final response
     bool response_ended; // our END_STREAM is out
     bool broken;         // the host sent what is no HTTP
+    bool paused;         // by the host: a DATA frame is whole, and no other has begun
     bool audited;
     bool is_head; // HEAD: its response has no body
     unsigned interim;
@@ -100,7 +101,9 @@ struct h2 {
     bool draining;   // GOAWAY is sent: what is under way ends, nothing begins
     bool ending;     // nothing more is read from the client but its end
     bool flushing;
-    bool body_told; // a placeholder in a body was
+    bool any_paused;  // some stream may be
+    uint64_t tick_ms; // of the last tick
+    bool body_told;   // a placeholder in a body was
     bool refuse_all;
     struct refusal refusal;
     char refusal_message[REFUSAL_MESSAGE_MAX];
@@ -147,6 +150,8 @@ void h2_stream_refuse_text(struct h2_stream *s, int status, const char *code, co
 void h2_stream_take_head(struct h2_stream *s, const struct h2_fields *head, bool end);
 void h2_stream_take_response_body(struct h2_stream *s, const uint8_t *data, size_t size);
 void h2_stream_end_response(struct h2_stream *s);
+// All that the host sent at once is taken: what the filter holds goes on where the host pauses.
+void h2_stream_settle(struct h2_stream *s);
 // The host's side of the stream is over.
 void h2_stream_upstream_closed(struct h2_stream *s, uint32_t code);
 void h2_stream_sent_end(struct h2_stream *s); // our END_STREAM to the client

@@ -88,12 +88,25 @@ h2_peer_abort(struct h2_peer *p, uint32_t code)
     (void)nghttp2_session_terminate_session(p->session, code);
 }
 
+// A host that is within a DATA frame does not pause.
+static void
+note_pause(const struct h2_peer *p, nghttp2_session *session, const nghttp2_frame_hd *hd, bool is)
+{
+    if (p->role != H2_UPSTREAM || hd->type != NGHTTP2_DATA)
+        return;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, hd->stream_id);
+    if (s == NULL)
+        return;
+    s->paused = is;
+    s->h2->any_paused = s->h2->any_paused || is;
+}
+
 // Every frame that carries no message costs one.
 static int
 on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
-    (void)session;
     struct h2_peer *p = user;
+    note_pause(p, session, hd, false);
     if (hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_CONTINUATION ||
         (hd->type == NGHTTP2_DATA && (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))))
         return 0;
@@ -193,6 +206,7 @@ on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_peer *p = user;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    note_pause(p, session, &frame->hd, true);
     if (frame->hd.type == NGHTTP2_HEADERS) {
         p->head_since_ms = 0;
         earn(p);

@@ -24,8 +24,7 @@ h2_stream_new(struct h2 *h, int32_t client_id)
     s->redact = h->spare;
     h->spare = NULL;
     if (s->redact == NULL)
-        s->redact =
-            redact_new(h->w->policy, h->w->patterns, h->to.name, h->to.name_size, h->to.port);
+        s->redact = redact_new(h->w->policy, h->w->patterns, h->to.name, h->to.name_size);
     s->next = h->streams;
     if (s->next != NULL)
         s->next->previous = s;

@@ -151,12 +151,17 @@ run(struct h2 *h)
 
 // --- events ---
 
+static void on_tick(uv_timer_t *timer);
+
 static void
 on_upstream_data(void *user, const uint8_t *data, size_t size)
 {
     struct h2 *h = user;
     h2_peer_receive(&h->upstream, data, size);
     run(h);
+    // Streams without end must not keep the ticks from coming.
+    if (h->any_paused && !h->ending && uv_now(h->w->loop) - h->tick_ms < TICK_MS)
+        uv_timer_start(&h->timer, on_tick, SETTLE_MS, TICK_MS);
 }
 
 static void
@@ -282,12 +287,25 @@ is_late(const struct h2_peer *p, uint64_t now)
 }
 
 static void
+settle(struct h2 *h)
+{
+    if (!h->any_paused || h->ending)
+        return;
+    h->any_paused = false;
+    for (struct h2_stream *s = h->streams; s != NULL; s = s->next)
+        h2_stream_settle(s);
+    run(h);
+}
+
+static void
 on_tick(uv_timer_t *timer)
 {
     struct h2 *h = timer->data;
     uint64_t now = uv_now(h->w->loop);
+    h->tick_ms = now;
     if (h->client.stream == NULL)
         return;
+    settle(h);
     if (h->ending) {
         linger(h, now);
     } else if (is_late(&h->client, now)) {
@@ -340,6 +358,7 @@ h2_start(struct worker *w, const struct h2_options *options)
         keep_refusal(h, options->refusal);
     uv_timer_init(w->loop, &h->timer);
     h->timer.data = h;
+    h->tick_ms = uv_now(w->loop);
     uv_timer_start(&h->timer, on_tick, TICK_MS, TICK_MS);
     h2_touch(h);
     stream_set_user(h->client.stream, &client_events, h);

@@ -171,8 +171,8 @@ bool
 head_defeats_redaction(struct h1_span name)
 {
     return h1_span_is_nocase(name, "accept-encoding") || h1_span_is_nocase(name, "range") ||
-           h1_span_is_nocase(name, "if-range") ||
-           h1_span_is_nocase(name, "sec-websocket-extensions");
+           h1_span_is_nocase(name, "if-range") || h1_span_is_nocase(name, "accept-charset") ||
+           h1_span_is_nocase(name, "a-im") || h1_span_is_nocase(name, "sec-websocket-extensions");
 }
 
 enum substitute_result
@@ -249,6 +249,8 @@ head_write_request(const struct h1_head *head, struct h1_span target, bool narro
     s->method = head->method;
     s->path =
         (struct h1_span){target.data, mark == NULL ? target.size : (size_t)(mark - target.data)};
+    for (size_t i = 0; i < head->field_count; i++)
+        substitute_note_override(s, head->fields[i].name);
     if (append_span(out, head->method) == 0 && buf_append_str(out, " ") == 0)
         r = head_write_target(target, s, out);
     if (r == SUBSTITUTE_OK && buf_append_str(out, " HTTP/1.1\r\n") != 0)
@@ -284,6 +286,50 @@ head_coding(const struct h1_head *head)
     if (coding == NULL)
         return DECODE_IDENTITY;
     return count == 1 ? decode_coding_of(coding->value) : DECODE_UNKNOWN;
+}
+
+static bool
+begins_nocase(struct h1_span text, const char *word)
+{
+    size_t size = strlen(word);
+    return text.size >= size && strncasecmp(text.data, word, size) == 0;
+}
+
+// The code pages of "cp" and "ibm" are EBCDIC but for those that PCs had.
+static bool
+hides_ascii(struct h1_span name)
+{
+    static const char *const hiding[] = {
+        "utf-16",   "utf16",   "utf_16",   "utf-32",   "utf32",  "utf_32", "utf-7",
+        "utf7",     "unicode", "ucs",      "iso-10",   "iso10",  "cs",     "x-utf-16",
+        "x-utf-32", "ebcdic",  "x-ebcdic", "cp",       "ibm",    "x-ibm",  "scsu",
+        "x-scsu",   "bocu",    "hz",       "iso-2022", "iso2022"};
+    static const char *const plain[] = {"cp125", "cp437", "cp85", "cp86",   "cp93",
+                                        "cp949", "cp950", "cp65", "ibm437", "ibm85"};
+    for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+        if (begins_nocase(name, plain[i]))
+            return false;
+    for (size_t i = 0; i < ARRAY_SIZE(hiding); i++)
+        if (begins_nocase(name, hiding[i]))
+            return true;
+    return false;
+}
+
+bool
+head_hides_text(struct h1_span content_type)
+{
+    static const char parameter[] = "charset";
+    for (size_t i = 0; i < content_type.size; i++) {
+        struct h1_span rest = {content_type.data + i, content_type.size - i};
+        if (!begins_nocase(rest, parameter))
+            continue;
+        size_t at = sizeof parameter - 1;
+        while (at < rest.size && strchr(" \t=\"'", rest.data[at]) != NULL)
+            at++;
+        if (hides_ascii((struct h1_span){rest.data + at, rest.size - at}))
+            return true;
+    }
+    return false;
 }
 
 bool

@@ -41,6 +41,9 @@ int head_write_response(const struct h1_head *head, struct redact *redact,
 int head_write_trailers(const struct buf *trailers, struct redact *redact, struct buf *out);
 // What the response's body is coded with; several fields or codings are unknown.
 enum decode_coding head_coding(const struct h1_head *head);
+// Whether a Content-Type names a character set in which ASCII is not as it is: a value in it would
+// not be found.
+bool head_hides_text(struct h1_span content_type);
 // A digest of the body as the host sent it (Content-MD5, RFC 3230, RFC 9530). A filter that may
 // change the body makes it wrong, and with it who guesses a short value could check his guesses.
 bool head_is_digest(struct h1_span name);

@@ -189,6 +189,14 @@ h1_body_feed(struct h1_body *b, const uint8_t *data, size_t size, size_t *ret_us
     return H1_OK;
 }
 
+bool
+h1_body_is_within(const struct h1_body *b)
+{
+    if (b->framing == H1_BODY_CHUNKED)
+        return (b->state == STATE_DATA && b->left > 0) || b->digits > 0;
+    return b->framing == H1_BODY_LENGTH && b->left > 0;
+}
+
 static bool
 is_blank(char c)
 {

@@ -110,5 +110,7 @@ void h1_body_init(struct h1_body *b, const struct h1_head *head);
 // dropped.
 enum h1_status h1_body_feed(struct h1_body *b, const uint8_t *data, size_t size, size_t *ret_used,
                             struct h1_span *ret_content);
+// Whether more content was announced than has come yet.
+bool h1_body_is_within(const struct h1_body *b);
 // Takes the trailer section of a complete body apart, from *at on (at first 0). False: no more.
 bool h1_next_trailer(const struct buf *trailers, size_t *at, struct h1_field *ret);

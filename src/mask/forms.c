@@ -56,6 +56,7 @@ static const struct form forms[] = {
     BOTH_CASES(STYLE_PERCENT, CHOICE_BUT, "-._~/", 0),
     BOTH_CASES(STYLE_PERCENT, CHOICE_BUT, "-._~!$&'()*+,;=:@", 0),
     BOTH_CASES(STYLE_PERCENT, CHOICE_BUT, "-._~$&+=:@", 0),
+    BOTH_CASES(STYLE_PERCENT, CHOICE_BUT, "-._~:@", 0), // and ours (substitute.c)
     BOTH_CASES(STYLE_PERCENT, CHOICE_BUT, "-._~!*'();/?:@&=+$,#[]", 0),
     BOTH_CASES(STYLE_PERCENT, CHOICE_ALL, "", 0),
     // JSON: what must be; for ASCII readers; safe within HTML, in the three common degrees.

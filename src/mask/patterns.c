@@ -22,6 +22,7 @@ struct patterns {
     struct set sets[PATTERN_SETS_MAX];
     size_t set_count;
     struct match *all; // what hosts with further sets are searched with
+    bool wary;
 };
 
 static_assert((int)POLICY_SECRETS_MAX <= 64, "a secret's number is a bit");
@@ -195,6 +196,18 @@ const struct pattern *
 patterns_at(const struct patterns *p, size_t i)
 {
     return &p->list[i];
+}
+
+void
+patterns_be_wary(struct patterns *p, bool wary)
+{
+    p->wary = wary;
+}
+
+bool
+patterns_are_wary(const struct patterns *p)
+{
+    return p->wary;
 }
 
 // --- those of a host ---

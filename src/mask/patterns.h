@@ -37,6 +37,11 @@ void patterns_free(struct patterns *p); // accepts NULL
 size_t patterns_count(const struct patterns *p);
 const struct pattern *patterns_at(const struct patterns *p, size_t i);
 
+// A beginning was held back and turned out to be none: somebody tries which guesses are right
+// (redact.c). From then on the ends of blocks are held whatever they are.
+void patterns_be_wary(struct patterns *p, bool wary);
+bool patterns_are_wary(const struct patterns *p);
+
 // An index (match.h) of the patterns of these secrets (bit i: secret i), or of more when there are
 // too many sets. It is p's. NULL: none of these is to be redacted.
 const struct match *patterns_match(struct patterns *p, uint64_t secrets);

@@ -11,7 +11,7 @@ struct redact;
 
 // policy and patterns, which are of it, must outlive the filter.
 struct redact *redact_new(const struct policy *policy, struct patterns *patterns, const char *host,
-                          size_t host_size, uint16_t port);
+                          size_t host_size);
 void redact_free(struct redact *r); // accepts NULL
 
 bool redact_is_active(const struct redact *r);    // there is something to look for
@@ -28,5 +28,12 @@ void redact_reset(struct redact *r);
 // bytes will come, nothing stays held. -1: more came out than is reasonable.
 int redact_feed(struct redact *r, const uint8_t *data, size_t size, bool final,
                 struct h1_span *ret);
+// Whether more bytes surely follow those that will be fed, as within a chunk or a body of known
+// length: then as much as could be a value's beginning is held, whatever it is. At first: no.
+void redact_expect_more(struct redact *r, bool more);
+bool redact_holds(const struct redact *r); // bytes that are not out yet
+// What was held of earlier bytes and is no part of a value, now that these are there; to go on
+// before what redact_feed makes of them. Need not be asked: it saves copies of large blocks.
+struct h1_span redact_release(struct redact *r, const uint8_t *data, size_t size);
 // Appends a text that is whole in itself. Forgets, as redact_reset does.
 int redact_text(struct redact *r, struct h1_span text, struct buf *out);

@@ -39,6 +39,36 @@ substitute_where_name(enum substitute_where where)
     return names[where];
 }
 
+// As CGI and its heirs compare names: without case, and "_" is "-".
+static bool
+is_alike(struct h1_span name, const char *other)
+{
+    if (name.size != strlen(other))
+        return false;
+    for (size_t i = 0; i < name.size; i++) {
+        char c = name.data[i] == '_' ? '-' : name.data[i];
+        if ((c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c) != other[i])
+            return false;
+    }
+    return true;
+}
+
+void
+substitute_note_override(struct substitute *s, struct h1_span name)
+{
+    static const char *const of_method[] = {"x-http-method-override", "x-http-method",
+                                            "x-method-override", "x-original-method"};
+    static const char *const of_path[] = {"x-original-url", "x-original-uri", "x-rewrite-url"};
+    if (name.size < 2 || (name.data[0] | 0x20) != 'x')
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(of_method); i++)
+        if (is_alike(name, of_method[i]))
+            s->method = (struct h1_span){0};
+    for (size_t i = 0; i < ARRAY_SIZE(of_path); i++)
+        if (is_alike(name, of_path[i]))
+            s->path = (struct h1_span){0};
+}
+
 static bool
 is_base62(char c)
 {

@@ -39,6 +39,10 @@ struct substitute {
     const char *reason;
 };
 
+// To be told of each field's name, after method and path are set: a field that has servers take the
+// request for one with another method or path leaves that empty.
+void substitute_note_override(struct substitute *s, struct h1_span name);
+
 const char *substitute_where_name(enum substitute_where where);
 
 // A part in which no placeholder may stand; place names it ("method").

@@ -8,7 +8,7 @@ import statistics
 import urllib.parse
 
 import pytest
-from egress_bench import S1, forms_of, status_of
+from egress_bench import ALLOWED, S1, SECRETS, Box, forms_of, status_of
 from harness.origin import ENCODINGS
 
 HOLD = 16  # characters of a value without a public prefix that come before anything is held back
@@ -207,6 +207,14 @@ def test_case_66_codings_that_hide_a_value(lab, box, p1, coding):
     assert status_of({"data": script(lab, box, p1, *steps)}) == 502
 
 
+def test_case_67_a_character_set_that_hides_a_value(lab, box, p1):
+    steps = ["send", CHUNKED.replace("text/plain", "text/plain; charset=utf-16")], ["chunk", "\0".join(S1)], END
+    out = script(lab, box, p1, *steps)
+    assert status_of({"data": out}) == 502 and "\0".join(S1).encode() not in out
+    box.curl("https://api.test/echo", "-H", "Accept-Charset: utf-16", "-H", "A-IM: gzip")
+    assert not lab.good.last().values("accept-charset") + lab.good.last().values("a-im")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "bare"])
 def test_case_66_codings_that_are_taken_off(lab, box, p1, coding):
     named = "deflate" if coding == "bare" else coding
@@ -253,22 +261,60 @@ def test_case_67_forms(lab, box, p1, form):
 
 # --- case 70 ---
 
-@pytest.mark.parametrize("count", [1, 8, HOLD - 1, HOLD, len(S1) - 1])
-def test_case_70_what_is_held_back(lab, box, p1, count):
-    """What of a guess comes while the origin has not gone on: all of it, or from 16 characters on none."""
+@pytest.fixture
+def guesser(lab):
+    """A sandbox of its own, for what one does in it changes what it sees from then on."""
+    box = Box(lab, allow_net=ALLOWED, secrets={"S1": SECRETS["S1"]})
+    yield box
+    box.close()
+
+
+def seen_of(lab, box, text: str) -> bytes:
+    """What of a text comes while the origin has not gone on."""
     lab.good.gate.clear()
-    guess = S1[:count]
-    request = ask("none", ["send", CHUNKED], ["chunk", "<"], ["chunk", guess], ["gate"], ["chunk", "!>"], END)
-    held = count >= HOLD
-    out = box.request(request, until="no such text" if held else guess + "\r\n", timeout=1.5 if held else 8)
+    request = ask("none", ["send", CHUNKED], ["chunk", text], ["gate"], ["chunk", "!>"], END)
+    out = box.request(request, until="no such text", timeout=1.5)["data"]
     lab.good.gate.set()
-    wanted = b"1\r\n<\r\n" + (b"" if held else b"%x\r\n%s\r\n" % (count, guess.encode()))
-    assert out["data"].partition(b"\r\n\r\n")[2] == wanted
+    return body_of(out + b"0\r\n\r\n")
+
+
+def test_case_70_what_is_held_back(lab, guesser):
+    """All of a guess comes, or from 16 characters on none; and that is told once."""
+    for count in (1, 8, HOLD - 1):
+        assert seen_of(lab, guesser, "<" + S1[:count]) == b"<" + S1[:count].encode()
+    assert seen_of(lab, guesser, "<" + S1[:HOLD]) == b"<"
+    filler = "." * 2000
+    right, wrong = (seen_of(lab, guesser, filler + S1[:HOLD] + c) for c in (S1[HOLD], "~"))
+    assert right == wrong == b"." * len(right) and len(right) < len(filler)
+
+
+# What a host writes in one go, or announces, is not cut for the filter, wherever the sandbox has its cuts.
+LONG = OK + f"Content-Length: {len(S1) + 2}\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9, HOLD, len(S1)])
+def test_case_65_cuts_that_are_none(lab, box, p1, cut):
+    text = "<" + S1 + ">"
+    whole = b"<" + p1.encode() + b">"
+    chunks = "".join(f"{len(part):x}\r\n{part}\r\n" for part in (text[:cut], text[cut:])) + "0\r\n\r\n"
+    for steps in ([["send", CHUNKED + chunks]],
+                  [["send", LONG + text[:cut]], ["pieces", 5, text[cut:]]],
+                  [["send", CHUNKED + f"{len(text):x}\r\n" + text[:cut]], ["pieces", 5, text[cut:] + "\r\n"], END]):
+        assert body_of(script(lab, box, p1, *steps)) == whole, steps
 
 
 def test_case_70_what_was_held_is_not_lost(lab, box, p1):
     out = script(lab, box, "none", ["send", CHUNKED], ["chunk", S1[:30]], ["chunk", "!"], END)
     assert body_of(out) == S1[:30].encode() + b"!"
+
+
+def test_case_69_stored_on_one_port_and_read_on_another(lab):
+    box = Box(lab, allow_net=ALLOWED, inspect=["api.test"], secrets={"S1": {**SECRETS["S1"], "ports": [443]}})
+    p1 = box.placeholder("S1")
+    box.ok("https://api.test/echo", "-H", f"x-key: {p1}")
+    assert lab.good.last().header("x-key") == S1
+    assert box.ok("http://api.test/stored") == p1
+    box.close()
 
 
 # --- requests' trailers ---

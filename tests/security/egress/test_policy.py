@@ -183,6 +183,16 @@ def test_methods_and_paths(lab, boxes):
     assert event["reason"] == "placeholder_not_for_request"
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_methods_and_paths_that_a_server_may_read_otherwise(lab, boxes, version):
+    box = boxes(secrets=secret(methods=["POST"], paths=["/v1/*"]))
+    ask = (version, "-X", "POST", "https://api.test/v1/echo", "-H", f"x-key: {box.placeholder('KEY')}")
+    for field in ("X_HTTP-Method_Override: DELETE", "X-Original-Url: /admin"):
+        assert "placeholder_not_for_request" in box.curl(*ask, "-H", field).text
+    assert not lab.good.requests
+    box.ok(*ask)
+
+
 def test_case_13_in_a_path_that_is_enabled(lab, boxes):
     box = boxes(secrets=secret(where=["path"]))
     p = box.placeholder("KEY")

@@ -312,7 +312,7 @@ def test_case_26_a_client_that_leaves(lab, host):
             while data := s.recv(65536):
                 record.received.append(data)
             gone.append(True)
-        s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+        s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\nhalf" + bytes(2000))  # more than the filter holds
         while s.recv(1):
             pass
         gone.append(True)

@@ -479,17 +479,21 @@ class Bodies(unittest.TestCase):
             while True:
                 line, _ = c.head()
                 n = int(line.split(" ")[1][1:])
-                c.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (n + 1))
-                c.send(VALUE_1[:n])
+                c.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                c.send(chunk(n))
                 step.acquire(timeout=5)
-                c.send(b".")
+                c.send(b"1\r\n.\r\n0\r\n\r\n")
+
+        def chunk(n):
+            return b"%x\r\n%s\r\n" % (n, VALUE_1[:n].encode())
+
         c = self.start(serve)
         for n in range(1, 16):
             c.send(f"GET /{n} HTTP/1.1\r\nHost: {NAME}\r\n\r\n")
             c.head()
-            self.assertEqual(c.take(n), VALUE_1[:n].encode())
+            self.assertEqual(c.take(len(chunk(n))), chunk(n))
             step.release()
-            c.take(1)
+            c.take(len("1\r\n.\r\n0\r\n\r\n"))
         c.send(f"GET /16 HTTP/1.1\r\nHost: {NAME}\r\n\r\n")
         c.head()
         c.s.settimeout(0.3)
@@ -497,7 +501,7 @@ class Bodies(unittest.TestCase):
             c.take(1)
         step.release()
         c.s.settimeout(5)
-        self.assertEqual(c.take(17), VALUE_1[:16].encode() + b".")
+        self.assertEqual(c.take(4 + 17), b"11\r\n" + VALUE_1[:16].encode() + b".")
         c.close()
 
     def test_events_are_not_delayed(self):

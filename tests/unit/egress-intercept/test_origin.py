@@ -155,7 +155,7 @@ class NoReuse(Case):
     def test_a_client_that_leaves_in_the_middle(self):
         def serve(c):
             line, _ = c.head()
-            c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf" if "/half" in line else OK)
+            c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nhalf" + bytes(5000) if "/half" in line else OK)
             c.to_end()
         origin, h = self.serve(serve)
         c = h.connect("api")

@@ -197,7 +197,7 @@ responses(void **state)
     bool sensitive;
     fill(&in, ":status 200\nx-echo a" FAKE_VALUE "b\nalt-svc h3\ncontent-length 5\nx-a b\n");
     h2_fields_init(&out, HEAD_WRITTEN_MAX);
-    struct redact *redact = redact_new(worker.policy, worker.patterns, "api.test", 8, 443);
+    struct redact *redact = redact_new(worker.policy, worker.patterns, "api.test", 8);
     assert_int_equal(h2_head_pass_response(&in, redact, true, &out), 0);
     redact_free(redact);
     assert_int_equal(h2_head_status(&out), 200);
@@ -234,6 +234,35 @@ statuses(void **state)
     }
 }
 
+// Character sets in which a value would not be found.
+static void
+charsets(void **state)
+{
+    (void)state;
+    static const char *const hiding[] = {"text/plain; charset=UTF-16LE",
+                                         "text/plain;CHARSET = \"utf-16\"",
+                                         "a/b; charset=IBM037",
+                                         "a/b; charset=utf-8; charset=utf-32",
+                                         "a/b; charset=cp1047",
+                                         "a/b;charset='ibm-500'",
+                                         "application/json; charset=UTF-7"};
+    static const char *const plain[] = {"text/html",
+                                        "text/html; charset=utf-8",
+                                        "a/b; charset=ISO-8859-15",
+                                        "a/b; charset=cp1252",
+                                        "a/b; charset=",
+                                        "a/b; charset=x",
+                                        "a/b; charset=ibm850",
+                                        "charset",
+                                        ""};
+    for (size_t i = 0; i < ARRAY_SIZE(hiding); i++)
+        if (!head_hides_text((struct h1_span){hiding[i], strlen(hiding[i])}))
+            fail_msg("%s", hiding[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+        if (head_hides_text((struct h1_span){plain[i], strlen(plain[i])}))
+            fail_msg("%s", plain[i]);
+}
+
 static void
 lists_are_bounded(void **state)
 {
@@ -257,7 +286,7 @@ main(void)
         cmocka_unit_test(verdicts),          cmocka_unit_test(values_are_swapped_and_never_indexed),
         cmocka_unit_test(narrowed_requests), cmocka_unit_test(trailers),
         cmocka_unit_test(responses),         cmocka_unit_test(statuses),
-        cmocka_unit_test(lists_are_bounded),
+        cmocka_unit_test(lists_are_bounded), cmocka_unit_test(charsets),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

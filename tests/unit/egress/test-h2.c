@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "egress/h2-fake.h"
+#include "egress/h2-internal.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -21,6 +22,7 @@ struct peer {
     size_t body;
     size_t to_send; // of a body without end
     char status[8];
+    struct buf *text; // gets the body; NULL: nobody wants it
 };
 
 struct bench {
@@ -66,8 +68,10 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data
     (void)session;
     (void)flags;
     (void)id;
-    (void)data;
-    ((struct peer *)user)->body += size;
+    struct peer *p = user;
+    p->body += size;
+    if (p->text != NULL)
+        assert_int_equal(buf_append(p->text, data, size), 0);
     return 0;
 }
 
@@ -309,6 +313,124 @@ push_ends_the_host(void **state)
     stop(&b);
 }
 
+static ssize_t
+read_nothing(nghttp2_session *session, int32_t id, uint8_t *out, size_t size, uint32_t *flags,
+             nghttp2_data_source *source, void *user)
+{
+    (void)session;
+    (void)id;
+    (void)out;
+    (void)size;
+    (void)flags;
+    (void)source;
+    (void)user;
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+// A DATA frame of stream 1.
+static void
+add_data(struct buf *to, const char *text, size_t size)
+{
+    const uint8_t head[] = {
+        (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size, 0, 0, 0, 0, 0, 1};
+    assert_int_equal(buf_append(to, head, sizeof head), 0);
+    assert_int_equal(buf_append(to, text, size), 0);
+}
+
+static void
+start_answer(struct bench *b, struct buf *text)
+{
+    const nghttp2_nv status = field(":status", "200");
+    const nghttp2_data_provider later = {.read_callback = read_nothing};
+    start(b, true);
+    b->client.text = text;
+    (void)ask(b, NULL);
+    assert_int_equal(nghttp2_submit_response(b->host.session, 1, &status, 1, &later), 0);
+    settle(b);
+}
+
+static void
+take_all(struct bench *b)
+{
+    for (int i = 0; i < 20; i++) {
+        size_t taken = b->client.body;
+        settle(b);
+        (void)nghttp2_session_consume(b->client.session, 1, b->client.body - taken);
+        (void)nghttp2_submit_window_update(b->client.session, NGHTTP2_FLAG_NONE, 1, 65535);
+        (void)nghttp2_submit_window_update(b->client.session, NGHTTP2_FLAG_NONE, 0, 65535);
+    }
+    settle(b);
+}
+
+static void
+assert_placeholder(const struct buf *text, size_t at)
+{
+    const char *placeholder = policy_secret_placeholder(worker.policy, 0);
+    assert_int_equal(buf_size(text), at + strlen(FAKE_VALUE));
+    assert_memory_equal(buf_bytes(text) + at, placeholder, strlen(placeholder));
+}
+
+// Frames that come at once are looked at as one, and a frame that is whole is not held.
+static void
+frames_do_not_cut_a_value(void **state)
+{
+    (void)state;
+    for (size_t cut = 1; cut < strlen(FAKE_VALUE); cut += 6) {
+        struct bench b;
+        cleanup_buf struct buf text;
+        cleanup_buf struct buf frames;
+        buf_init(&text, 1024);
+        buf_init(&frames, 1024);
+        start_answer(&b, &text);
+        add_data(&frames, FAKE_VALUE, cut);
+        add_data(&frames, &FAKE_VALUE[cut], strlen(FAKE_VALUE) - cut);
+        pair_feed(&b.pair, &b.pair.upstream, buf_bytes(&frames), buf_size(&frames));
+        settle(&b);
+        assert_placeholder(&text, 0);
+        // Within one frame, in two writes.
+        buf_clear(&frames);
+        buf_clear(&text);
+        add_data(&frames, FAKE_VALUE, strlen(FAKE_VALUE));
+        pair_feed(&b.pair, &b.pair.upstream, buf_bytes(&frames), 9 + cut);
+        settle(&b);
+        assert_int_equal(buf_size(&text), 0);
+        pair_feed(&b.pair, &b.pair.upstream, buf_bytes(&frames) + 9 + cut,
+                  buf_size(&frames) - 9 - cut);
+        settle(&b);
+        assert_placeholder(&text, 0);
+        stop(&b);
+    }
+}
+
+// Nor does the end of the window, which the client could move to where it likes.
+static void
+windows_do_not_cut_a_value(void **state)
+{
+    (void)state;
+    enum { FRAME = 16384, CUT = 10 };
+    static char filler[FRAME];
+    struct bench b;
+    cleanup_buf struct buf text;
+    cleanup_buf struct buf frames;
+    buf_init(&text, 1024 * 1024);
+    buf_init(&frames, 1024 * 1024);
+    start_answer(&b, &text);
+    memset(filler, '.', sizeof filler);
+    for (size_t at = FRAME; at < H2_STREAM_WINDOW; at += FRAME)
+        add_data(&frames, filler, FRAME);
+    memcpy(filler + FRAME - CUT, FAKE_VALUE, CUT);
+    add_data(&frames, filler, FRAME);
+    pair_feed(&b.pair, &b.pair.upstream, buf_bytes(&frames), buf_size(&frames));
+    take_all(&b);
+    assert_null(memmem(buf_bytes(&text), buf_size(&text), "sk-live", 7));
+    buf_clear(&frames);
+    add_data(&frames, &FAKE_VALUE[CUT], strlen(FAKE_VALUE) - CUT);
+    pair_feed(&b.pair, &b.pair.upstream, buf_bytes(&frames), buf_size(&frames));
+    take_all(&b);
+    assert_placeholder(&text, H2_STREAM_WINDOW - CUT);
+    stop(&b);
+}
+
 static int
 set_up(void **state)
 {
@@ -337,6 +459,8 @@ main(void)
         cmocka_unit_test(resets_cross_over),
         cmocka_unit_test(more_streams_than_the_host_takes_wait),
         cmocka_unit_test(push_ends_the_host),
+        cmocka_unit_test(frames_do_not_cut_a_value),
+        cmocka_unit_test(windows_do_not_cut_a_value),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -32,7 +32,7 @@ set_up(void **state, const char *secrets)
         fail_msg("%s", err.msg);
     json_decref(json);
     assert_int_equal(patterns_new(f.policy, &f.patterns, &err), 0);
-    f.redact = redact_new(f.policy, f.patterns, "api.test", 8, 443);
+    f.redact = redact_new(f.policy, f.patterns, "api.test", 8);
     f.placeholder = policy_secret_placeholder(f.policy, 0);
     *state = &f;
     return 0;
@@ -63,6 +63,13 @@ set_up_odd(void **state)
     return set_up(state, "{\"KEY\":{\"hosts\":[\"api.test\"],\"value\":"
                          "\"p/ss?>\\\"w&rd\\\\x~~~>>?\""
                          "}}");
+}
+
+static int
+set_up_path(void **state)
+{
+    return set_up(state, "{\"KEY\":{\"hosts\":[\"api.test\"],\"where\":[\"path\"],\"value\":"
+                         "\"1234:us/r=+p@ss-word-of-all\"}}");
 }
 
 // One value is another's beginning.
@@ -162,7 +169,7 @@ test_byte_by_byte(void **state)
 // Each beginning of the form comes out at once up to a length that stands for characters of the
 // value at least, whatever it is fed in.
 static void
-assert_held_from(struct redact *r, const struct pattern *p, size_t characters)
+assert_held_from(struct redact *r, struct patterns *all, const struct pattern *p, size_t characters)
 {
     struct h1_span clean;
     assert_true(p->hold >= characters);
@@ -170,6 +177,7 @@ assert_held_from(struct redact *r, const struct pattern *p, size_t characters)
         for (size_t step = 1; step <= n; step += n > 1 ? n - 1 : 1) {
             size_t out = 0;
             redact_reset(r);
+            patterns_be_wary(all, false);
             for (size_t at = 0; at < n; at += step) {
                 size_t size = n - at < step ? n - at : step;
                 assert_int_equal(redact_feed(r, (const uint8_t *)p->text + at, size, false, &clean),
@@ -203,9 +211,9 @@ test_hold_back(void **state)
         // As the policy's loader does with a "prefix".
         policy->secrets[0].prefix_size = strlen(prefixes[i]);
         assert_int_equal(patterns_new(policy, &patterns, &err), 0);
-        struct redact *r = redact_new(policy, patterns, "api.test", 8, 443);
+        struct redact *r = redact_new(policy, patterns, "api.test", 8);
         for (size_t k = 0; k < patterns_count(patterns); k++)
-            assert_held_from(r, patterns_at(patterns, k), strlen(prefixes[i]) + 16);
+            assert_held_from(r, patterns, patterns_at(patterns, k), strlen(prefixes[i]) + 16);
         redact_free(r);
         patterns_free(patterns);
         policy_free(policy);
@@ -221,6 +229,7 @@ test_held_is_not_lost(void **state)
         struct buf out;
         buf_init(&out, 4096);
         redact_reset(f->redact);
+        patterns_be_wary(f->patterns, false);
         feed(f, VALUE, n, false, &out);
         assert_int_equal(buf_size(&out), n < 16 ? n : 0);
         feed(f, "~", 1, false, &out);
@@ -231,6 +240,90 @@ test_held_is_not_lost(void **state)
         assert_int_equal(buf_size(&out), n);
         buf_done(&out);
     }
+}
+
+// Of a guess that is held, and of one that is not, wherever it is cut, the same comes out at the
+// same time, once one was.
+static void
+test_one_guess(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const ends[] = {"!", ""};
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        patterns_be_wary(f->patterns, false);
+        feed(f, VALUE, 20, false, &out);
+        assert_int_equal(buf_size(&out), 0);
+        if (i == 0)
+            feed(f, "!", 1, false, &out);
+        else
+            redact_reset(f->redact); // as when the sandbox does not wait
+        assert_true(patterns_are_wary(f->patterns));
+        for (size_t n = 1; n < strlen(VALUE); n++) {
+            buf_clear(&out);
+            redact_reset(f->redact);
+            feed(f, VALUE, n, false, &out);
+            assert_int_equal(buf_size(&out), 0);
+            feed(f, VALUE, n, true, &out);
+            assert_int_equal(buf_size(&out), 2 * n);
+        }
+        buf_done(&out);
+    }
+}
+
+// A value that is cut where it becomes a guess is no guess.
+static void
+test_no_guess(void **state)
+{
+    struct fixture *f = *state;
+    struct buf out;
+    buf_init(&out, 4096);
+    feed(f, VALUE, 10, false, &out);
+    feed(f, &VALUE[10], 10, false, &out);
+    feed(f, &VALUE[20], 5, false, &out);
+    assert_int_equal(buf_size(&out), 10);
+    feed(f, &VALUE[25], strlen(VALUE) - 25, false, &out);
+    assert_int_equal(buf_size(&out), strlen(VALUE));
+    assert_memory_equal(buf_bytes(&out) + 10, f->placeholder + 10, strlen(VALUE) - 10);
+    feed(f, VALUE VALUE, 60, false, &out);
+    feed(f, &VALUE[16], strlen(VALUE) - 16, true, &out);
+    assert_int_equal(redact_count(f->redact), 3);
+    assert_false(patterns_are_wary(f->patterns));
+    buf_done(&out);
+}
+
+// Where more surely follows, no byte of a value comes out, and what is delayed tells nothing.
+static void
+test_more_follows(void **state)
+{
+    struct fixture *f = *state;
+    enum { PADDING = 1000, SIZE = 2 * PADDING + sizeof VALUE - 1 };
+    static char text[SIZE];
+    const size_t reach = match_longest(patterns_match(f->patterns, 1)) - 1;
+    assert_true(reach < PADDING);
+    memset(text, '.', sizeof text);
+    memcpy(text + PADDING, VALUE, strlen(VALUE));
+    redact_expect_more(f->redact, true);
+    for (size_t cut = PADDING - 2; cut < PADDING + strlen(VALUE); cut++) {
+        struct buf out;
+        struct h1_span first;
+        buf_init(&out, 2 * SIZE);
+        redact_reset(f->redact);
+        feed(f, text, cut, false, &out);
+        assert_int_equal(buf_size(&out), cut - reach);
+        first = redact_release(f->redact, (const uint8_t *)text + cut, SIZE - cut);
+        assert_true((first.size > 0) == (cut <= PADDING));
+        assert_int_equal(buf_append(&out, first.data, first.size), 0);
+        feed(f, text + cut, SIZE - cut, false, &out);
+        assert_int_equal(buf_size(&out), SIZE - reach);
+        feed(f, "", 0, true, &out);
+        assert_int_equal(buf_size(&out), SIZE);
+        assert_memory_equal(buf_bytes(&out) + PADDING, f->placeholder, strlen(VALUE));
+        assert_false(patterns_are_wary(f->patterns));
+        buf_done(&out);
+    }
+    redact_expect_more(f->redact, false);
 }
 
 static void
@@ -363,6 +456,20 @@ test_encoded(void **state)
     }
 }
 
+// As the swap writes a value into a path, hosts show it in messages and redirects.
+static void
+test_own_path(void **state)
+{
+    static const char path[] = "404: /bot1234:us%2Fr%3D%2Bp@ss-word-of-all/me";
+    struct fixture *f = *state;
+    struct buf out;
+    buf_init(&out, 4096);
+    feed(f, path, strlen(path), true, &out);
+    assert_int_equal(redact_count(f->redact), 1);
+    assert_false(holds(&out, "us%2Fr"));
+    buf_done(&out);
+}
+
 static void
 test_base64_of_urls(void **state)
 {
@@ -454,6 +561,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_cuts, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_byte_by_byte, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_held_is_not_lost, set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_guess, set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_guess, set_up_one, tear_down),
+        cmocka_unit_test_setup_teardown(test_more_follows, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_hold_back, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_short_value, set_up_short, tear_down),
         cmocka_unit_test_setup_teardown(test_other_host, set_up_none, tear_down),
@@ -461,6 +571,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_text, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_base64, set_up_one, tear_down),
         cmocka_unit_test_setup_teardown(test_encoded, set_up_odd, tear_down),
+        cmocka_unit_test_setup_teardown(test_own_path, set_up_path, tear_down),
         cmocka_unit_test_setup_teardown(test_base64_of_urls, set_up_odd, tear_down),
         cmocka_unit_test_setup_teardown(test_equal_length, set_up_short, tear_down),
         cmocka_unit_test_setup_teardown(test_search, set_up_one, tear_down),

@@ -172,6 +172,28 @@ methods_and_paths(void **state)
     policy_free(p);
 }
 
+// The request that the server sees may be another one.
+static void
+overrides(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"X-HTTP-Method-Override", "x_http_method_override",
+                                        "x-method-override",      "X-Original-URL",
+                                        "X-Rewrite-Url",          "x-http-methods"};
+    struct policy *p = load(limited, "");
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        bool harmless = i == ARRAY_SIZE(names) - 1;
+        struct substitute s = request(p);
+        s.method = span("POST");
+        s.path = span("/v1/a");
+        substitute_note_override(&s, span(names[i]));
+        expect(p, s, FIELD, "x", "!", "TIGHT", harmless ? "another-value-of-some-length" : NULL,
+               harmless ? NULL : "placeholder_not_for_request");
+        expect(p, s, FIELD, "x", "!", "KEY", VALUE, NULL); // which is not limited
+    }
+    policy_free(p);
+}
+
 static void
 without_tls(void **state)
 {
@@ -270,9 +292,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prefix_is_part_of_it), cmocka_unit_test(places),
-        cmocka_unit_test(methods_and_paths),    cmocka_unit_test(without_tls),
-        cmocka_unit_test(signed_requests),      cmocka_unit_test(misuse_passes),
+        cmocka_unit_test(prefix_is_part_of_it),
+        cmocka_unit_test(places),
+        cmocka_unit_test(overrides),
+        cmocka_unit_test(methods_and_paths),
+        cmocka_unit_test(without_tls),
+        cmocka_unit_test(signed_requests),
+        cmocka_unit_test(misuse_passes),
         cmocka_unit_test(bodies_are_blocked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
