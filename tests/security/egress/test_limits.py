@@ -2,6 +2,8 @@
 """Case 76: what one sandbox may take of its worker, and that another does not notice."""
 
 import json
+import os
+import pathlib
 import statistics
 import threading
 import time
@@ -10,6 +12,7 @@ import pytest
 from egress_bench import ALLOWED, SECRETS, Box, status_of
 
 CONNECTIONS_MAX, NEW_PER_SECOND = 256, 100
+PIECES_CPU = 0.2  # seconds; 0.4 where each piece is a look at all
 DECIDED_MS = 5000  # a connection that does not say where it goes
 
 FLOOD = r"""
@@ -135,6 +138,46 @@ def test_case_76_a_proxy_request_too_large(lab, own):
         assert status_of(result) == 400 or "error" in result, result
         assert b"established" not in result["data"]
     assert not lab.good.connections
+
+
+DRIP = r"""
+import socket, sys, time
+head = b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n"
+while len(head) < 15000:
+    head += b"X-%d: y\r\n" % (len(head) % 40) if len(head) < 300 else b"X: " + b"y" * 300 + b"\r\n"
+held = []
+for _ in range(64):
+    s = socket.create_connection(("proxy.casemate.internal", 3128))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    s.settimeout(5)
+    held.append(s)
+size = len(head)
+for i in range(0, size, 10):
+    for s in held:
+        s.send(head[i:i + 10])
+    time.sleep(0.001)  # or one read takes many pieces
+for s in held:
+    s.send(b"\r\n")
+    sys.stdout.write(s.recv(64).split(b"\r\n")[0].decode() + "\n")
+"""
+
+
+def worker_cpu(instance) -> float:
+    """Seconds that all workers have computed in user space."""
+    ticks = 0
+    for pid in instance.workers():
+        ticks += int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_case_76_a_proxy_request_in_small_pieces(lab, own):
+    """A head is worth only so many looks, however it is cut; and it is understood in the end."""
+    before = worker_cpu(lab.instance)
+    out = own.sandbox.python(DRIP, timeout=50)
+    assert out.code == 0, out.stderr
+    assert out.text.splitlines() == ["HTTP/1.1 200 Connection established"] * 64
+    used = worker_cpu(lab.instance) - before
+    assert used < PIECES_CPU, used
 
 
 def test_case_76_a_silent_client_of_a_bound_host_on_an_odd_port(lab, own):
