@@ -216,3 +216,20 @@ def test_case_76_another_sandbox_does_not_notice(lab, box, own):
     # Two cores, of which the attacker's own loop keeps one busy.
     assert statistics.median(beside) < 4 * statistics.median(alone) + 5, (alone, beside)
     assert max(beside) < 1000
+
+
+@pytest.mark.parametrize("host", ["api.test", "files.test"])
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
+def test_max_tx_bytes_is_for_all_connections_together(lab, host, protocol):
+    """Whether requests are read or passed through, no more leaves than the policy says."""
+    limit, size = 200_000, 50_000
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS, maxTxBytes=limit)
+    try:
+        box.sandbox.check_sh(f"head -c {size} /dev/zero > /tmp/body")
+        codes = [box.curl(protocol, "-o", "/dev/null", "--data-binary", "@/tmp/body",
+                          f"https://{host}/{n}").code for n in range(8)]
+        assert codes[:3] == [0, 0, 0] and 0 not in codes[4:], codes
+        assert sum(len(r.body) for r in lab.good.requests) <= limit
+        lab.instance.audit.wait(ev="limit", sandbox=box.id, reason="max_tx_bytes")
+    finally:
+        box.close()
