@@ -30,8 +30,9 @@ static void
 flood(void)
 {
     static char lines[EVENT_MAX - 1];
-    static const char line[] = "{\"ev\":\"flood\",\"x\":\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
-                               "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"}";
+    static const char line[] =
+        "{\"ev\":\"flood\",\"x\":\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
+        "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"}";
     size_t size = 0;
     for (int i = 0; i < 100; i++) {
         if (i > 0)
