@@ -23,6 +23,24 @@ static_assert(sizeof level_names / sizeof *level_names == LOG_LEVEL_MAX, "a name
 static const char *log_program = "casemate";
 static enum log_level log_lowest = LOG_LEVEL_INFO;
 
+const char *
+log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+bool
+log_level_parse(const char *name, enum log_level *ret)
+{
+    for (size_t i = 0; i < LOG_LEVEL_MAX; i++) {
+        if (strcmp(level_names[i], name) != 0)
+            continue;
+        *ret = (enum log_level)i;
+        return true;
+    }
+    return false;
+}
+
 void
 log_init(const char *program, enum log_level lowest)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // casemate-launcher --state DIR --image FILE --init PATH --worker PATH --worker-user NAME
-// [--verbose] with a SEQPACKET socket to casemated on descriptor 3.
+// [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
 #include "launcher/launcher.h"
 
 #include <getopt.h>
@@ -13,7 +13,7 @@ enum option_value {
     OPTION_INIT,
     OPTION_WORKER,
     OPTION_WORKER_USER,
-    OPTION_VERBOSE,
+    OPTION_LOG_LEVEL,
 };
 
 static const struct option option_table[] = {
@@ -22,7 +22,7 @@ static const struct option option_table[] = {
     {"init", required_argument, NULL, OPTION_INIT},
     {"worker", required_argument, NULL, OPTION_WORKER},
     {"worker-user", required_argument, NULL, OPTION_WORKER_USER},
-    {"verbose", no_argument, NULL, OPTION_VERBOSE},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {NULL, 0, NULL, 0},
 };
 
@@ -30,7 +30,7 @@ static int
 usage(void)
 {
     (void)fputs("usage: casemate-launcher --state DIR --image FILE --init PATH --worker PATH "
-                "--worker-user NAME [--verbose]\n"
+                "--worker-user NAME [--log-level LEVEL]\n"
                 "Started by casemated, with its socket on descriptor 3.\n",
                 stderr);
     return 2;
@@ -57,8 +57,9 @@ parse(int argc, char **argv, struct launcher_options *o)
         case OPTION_WORKER_USER:
             o->worker_user = optarg;
             break;
-        case OPTION_VERBOSE:
-            o->verbose = true;
+        case OPTION_LOG_LEVEL:
+            if (!log_level_parse(optarg, &o->log_level))
+                return -1;
             break;
         default:
             return -1;
@@ -73,7 +74,7 @@ parse(int argc, char **argv, struct launcher_options *o)
 int
 main(int argc, char **argv)
 {
-    struct launcher_options options = {0};
+    struct launcher_options options = {.log_level = LOG_LEVEL_INFO};
     if (parse(argc, argv, &options) < 0)
         return usage();
     if (geteuid() != 0) {

@@ -181,18 +181,8 @@ apply_region(struct options *o, const char *value, struct error *err)
 static int
 apply_log_level(struct options *o, const char *value, struct error *err)
 {
-    static const char *const names[] = {
-        [LOG_LEVEL_DEBUG] = "debug",
-        [LOG_LEVEL_INFO] = "info",
-        [LOG_LEVEL_WARN] = "warn",
-        [LOG_LEVEL_ERROR] = "error",
-    };
-    static_assert(ARRAY_SIZE(names) == LOG_LEVEL_MAX, "a name for each level");
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        if (strcmp(names[i], value) == 0) {
-            o->log_level = (enum log_level)i;
-            return 0;
-        }
+    if (log_level_parse(value, &o->log_level))
+        return 0;
     return error_set(err, ERR_INVALID_CONFIG, "--log-level %.32s: give debug, info, warn or error",
                      value);
 }

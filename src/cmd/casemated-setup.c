@@ -174,6 +174,8 @@ exec_launcher(const struct options *o, const struct setup *s, int sock)
                     worker,
                     (char *)(uintptr_t) "--worker-user",
                     (char *)(uintptr_t)o->worker_user,
+                    (char *)(uintptr_t) "--log-level",
+                    (char *)(uintptr_t)log_level_name(o->log_level),
                     NULL};
     if (setpgid(0, 0) < 0)
         _exit(126);

@@ -27,6 +27,7 @@ struct proxy {
     struct stream *client; // NULL: handed on or closed
     struct destination to; // of the connection to the proxy itself
     bool greeted;          // SOCKS
+    size_t needed;         // HTTP: bytes of in before it is worth another look
     bool timer_closed;
     uv_timer_t timer;
     struct buf in;
@@ -142,6 +143,23 @@ take_url(struct proxy *p, const struct h1_head *head, size_t head_size)
         decide_go_on(p->worker, leave(p), &to, &d, buf_bytes(&out), buf_size(&out));
 }
 
+// A head that drips in is looked at again when it may be whole, or has doubled: whatever is sent,
+// and however it is cut, the looks cost no more than a few times its size.
+static bool
+is_worth_a_look(struct proxy *p, size_t fresh)
+{
+    static const char blank[] = "\r\n\r\n";
+    enum { BLANK = sizeof blank - 1, FIRST_LOOKS = 512 };
+    size_t size = buf_size(&p->in);
+    size_t tail = fresh + BLANK - 1 < size ? fresh + BLANK - 1 : size;
+    if (size < p->needed && memmem(buf_bytes(&p->in) + size - tail, tail, blank, BLANK) == NULL)
+        return false;
+    p->needed = size < FIRST_LOOKS ? 0 : 2 * size;
+    if (size <= PROXY_HEAD_MAX && p->needed > PROXY_HEAD_MAX)
+        p->needed = PROXY_HEAD_MAX + 1; // too large, which is told at once
+    return true;
+}
+
 static void
 consider_http(struct proxy *p)
 {
@@ -247,7 +265,7 @@ on_data(void *user, const uint8_t *data, size_t size)
         deny_start(p->worker, leave(p), &p->to, DENY_POLICY, "the request is too large", NULL, 0);
     else if (p->to.port == PROXY_PORT_SOCKS)
         consider_socks(p);
-    else
+    else if (is_worth_a_look(p, size))
         consider_http(p);
 }
 

@@ -213,7 +213,7 @@ launcher_run(const struct launcher_options *options)
     struct launcher l = {.epoll_fd = -1, .signal_fd = -1};
     struct workshop shop;
     struct error err = {0};
-    log_init("casemate-launcher", options->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+    log_init("casemate-launcher", options->log_level);
     if (harden(&err) < 0) {
         log_error("cannot start", "error", err.msg);
         return 1;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/log.h"
 #include "launcher/cgroup.h"
 #include "launcher/disk.h"
 #include "launcher/seccomp-filter.h"
@@ -21,7 +22,7 @@ struct launcher_options {
     const char *init;
     const char *worker;
     const char *worker_user;
-    bool verbose;
+    enum log_level log_level;
 };
 
 struct workshop {

@@ -30,6 +30,10 @@ enum {
     AUDIT_BURST = 64,
     // Lines that wait for the disk: what all sandboxes together may take of casemated's memory.
     AUDIT_QUEUE_MAX = 4 * 1024 * 1024,
+    // Lines of one sandbox between two ticks: more than its worker tells when all its kinds of
+    // events come as fast as it lets them (egress/audit.c). What a worker that was taken over may
+    // take of the disk, and of the others' turns at it.
+    AUDIT_LINES_TICK = 2048,
     AUDIT_SUFFIX_MAX = 64, // behind each line
     // What one datagram may become.
     AUDIT_DATAGRAM_MAX = EVENT_MAX + EVENT_LINES_MAX * AUDIT_SUFFIX_MAX,
@@ -157,6 +161,12 @@ has_room(const struct audit_log *log)
     return !log->failing && buf_size(&log->queue) + AUDIT_DATAGRAM_MAX <= AUDIT_QUEUE_MAX;
 }
 
+static bool
+may_read(const struct sandbox *s)
+{
+    return has_room(s->manager->audit) && s->event_lines < AUDIT_LINES_TICK;
+}
+
 bool
 audit_log_busy(const struct manager *m)
 {
@@ -203,6 +213,7 @@ take_lines(struct sandbox *s, const uint8_t *text, size_t size)
         (void)buf_append_fmt(queue, ",\"sandbox\":\"%s\"}\n", s->id);
         denials_tell(s, text, (size_t)(stop - text));
         secret_counts_take(s, text, (size_t)(stop - text));
+        s->event_lines++;
         text = stop + 1;
     }
     return 0;
@@ -278,7 +289,7 @@ on_events(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     for (int i = 0; i < AUDIT_BURST && s->events_poll == poll; i++) {
-        int r = has_room(log) ? receive_event(s) : -1;
+        int r = may_read(s) ? receive_event(s) : -1;
         // Not read until there is room; or the worker is gone, which the launcher tells, too.
         if (r < 0 && s->events_poll == poll)
             (void)uv_poll_stop(poll);
@@ -308,9 +319,15 @@ audit_log_follow(struct sandbox *s, int events_fd, struct error *err)
 void
 audit_log_resume(struct sandbox *s)
 {
-    if (s->events_poll != NULL && has_room(s->manager->audit) &&
-        !uv_is_active((uv_handle_t *)s->events_poll))
+    if (s->events_poll != NULL && may_read(s) && !uv_is_active((uv_handle_t *)s->events_poll))
         (void)uv_poll_start(s->events_poll, UV_READABLE, on_events);
+}
+
+void
+audit_log_tick(struct sandbox *s)
+{
+    s->event_lines = 0;
+    audit_log_resume(s);
 }
 
 void

@@ -158,7 +158,7 @@ on_tick(uv_timer_t *timer)
         if (s->state == SANDBOX_STOPPED)
             continue;
         usage_sample(s);
-        audit_log_resume(s);
+        audit_log_tick(s);
         if (s->state == SANDBOX_STOPPING)
             launcher_link_destroy(s);
         else if (s->stop_at_ms > 0 && wall >= s->stop_at_ms)

@@ -77,6 +77,7 @@ struct sandbox {
     bool worker_ready;
     int events;
     uv_poll_t *events_poll;
+    unsigned event_lines;         // that the worker has told of since the last tick
     struct ratelimit denials;     // that are told to the guest
     struct secret_counts *counts; // NULL: nothing to count yet
 
@@ -126,6 +127,7 @@ void audit_log_retry(struct manager *m);      // after a failed write
 int audit_log_follow(struct sandbox *s, int events_fd, struct error *err);
 void audit_log_unfollow(struct sandbox *s);
 void audit_log_resume(struct sandbox *s); // reads on where there was no room
+void audit_log_tick(struct sandbox *s);   // reads on where the worker had told all that it may
 // An event of casemated's own about the sandbox; plain text without quotes.
 void audit_log_note(struct sandbox *s, const char *event, const char *reason);
 

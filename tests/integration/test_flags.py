@@ -92,3 +92,11 @@ def test_the_workers_have_no_privileges(instance, sandbox):
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
     assert fields["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("level, told", [("debug", {"debug", "info"}), ("error", set())])
+def test_the_log_level_is_the_launchers_too(tmp_path, level, told):
+    with Instance(tmp_path, f"--log-level={level}") as instance, Sandbox(instance) as box:
+        assert box.sh("true").code == 0
+    lines = [json.loads(line) for line in instance.log_file.read_text().splitlines() if line[:1] == "{"]
+    assert {m["level"] for m in lines if m["program"] == "casemate-launcher"} == told, lines

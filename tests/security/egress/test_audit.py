@@ -138,3 +138,26 @@ def test_a_full_disk_stops_what_cannot_be_told(lab, small_disk):
     assert swaps >= sent + 1, "what happened is told, also what was told of while the disk was full"
     assert "audit file takes lines again" in instance.log_file.read_text()
     box.close()
+
+
+def test_a_policy_may_rather_go_on_with_a_full_disk(lab, small_disk):
+    """`onAuditFailure` "drop": nothing is refused, and how much was not told of is told."""
+    instance, disk = small_disk
+    box = Box(dataclasses.replace(lab, instance=instance), allow_net=ALLOWED, secrets=SECRETS,
+              onAuditFailure="drop")
+    p1 = box.placeholder("S1")
+    path = "d" * 3000
+    # As many as stop a sandbox that would rather not: the test above.
+    script = (f"for i in $(seq 300); do curl -sS -f -m 5 -o /dev/null -H 'x: {p1}' "
+              f"https://api.test/{path} || exit 9; sleep 0.01; done")
+    out = box.sh(script, timeout=100)
+    assert out.code == 0, out.stderr
+    assert "audit file takes no line" in instance.log_file.read_text()
+    subprocess.run(["mount", "-o", "remount,size=32m", disk], check=True)
+
+    def is_told() -> bool:
+        assert box.curl("-f", "https://api.test/again", "-H", f"x: {p1}").code == 0
+        lines = (disk / "audit").read_bytes().splitlines()
+        return sum(json.loads(line).get("dropped", 0) for line in lines if line.endswith(b"}")) > 0
+    wait_until(is_told)
+    box.close()

@@ -575,6 +575,33 @@ def test_case_56_bad_upstream_certificates(lab, tmp_path, kind):
         origin.close()
 
 
+def test_case_84_a_client_certificate_of_the_sandbox_to_an_unbound_host(lab, tmp_path):
+    """TLS that is passed through is the two ends' own: the host sees the certificate of the program
+    inside. Without one the host refuses, as it would without a proxy."""
+    name, address = "mutual.pkg.test", "203.0.113.201"
+    cert, key = tmp_path / "client.pem", tmp_path / "client.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-subj", "/CN=client", "-keyout", key, "-out", cert], check=True,
+                   capture_output=True)
+    with lab.net.internet():
+        subprocess.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"], check=True)
+        origin = Origin(lab.authority.issue(name), listen=((address, 443),),
+                        client_ca=cert)
+    lab.resolver.zone[name] = (address,)
+    box = Box(lab, allow_net=[name, "api.test"], secrets={"K": {"hosts": ["api.test"], "value": S1}})
+    try:
+        box.sandbox.write("/home/app/client.pem", cert.read_bytes() + key.read_bytes())
+        assert box.curl("-f", f"https://{name}/without").code != 0
+        box.ok(f"https://{name}/with", "--cert", "/home/app/client.pem", "-H",
+               f"x: {box.placeholder('K')}")
+        assert [r.target for r in origin.requests] == ["/with"]
+        assert S1.encode() not in origin.received
+        lab.instance.audit.wait(ev="passthrough", sandbox=box.id, name=name)
+    finally:
+        box.close()
+        origin.close()
+
+
 def test_case_57_settings_of_the_sandbox_do_not_reach_the_proxy(lab, box, p1):
     rogue_name = "unknown-root.pkg.test"
     box.sandbox.check_sh(

@@ -2,6 +2,8 @@
 """Case 76: what one sandbox may take of its worker, and that another does not notice."""
 
 import json
+import os
+import pathlib
 import statistics
 import threading
 import time
@@ -10,6 +12,7 @@ import pytest
 from egress_bench import ALLOWED, SECRETS, Box, status_of
 
 CONNECTIONS_MAX, NEW_PER_SECOND = 256, 100
+PIECES_CPU = 0.2  # seconds; 0.4 where each piece is a look at all
 DECIDED_MS = 5000  # a connection that does not say where it goes
 
 FLOOD = r"""
@@ -137,6 +140,46 @@ def test_case_76_a_proxy_request_too_large(lab, own):
     assert not lab.good.connections
 
 
+DRIP = r"""
+import socket, sys, time
+head = b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n"
+while len(head) < 15000:
+    head += b"X-%d: y\r\n" % (len(head) % 40) if len(head) < 300 else b"X: " + b"y" * 300 + b"\r\n"
+held = []
+for _ in range(64):
+    s = socket.create_connection(("proxy.casemate.internal", 3128))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    s.settimeout(5)
+    held.append(s)
+size = len(head)
+for i in range(0, size, 10):
+    for s in held:
+        s.send(head[i:i + 10])
+    time.sleep(0.001)  # or one read takes many pieces
+for s in held:
+    s.send(b"\r\n")
+    sys.stdout.write(s.recv(64).split(b"\r\n")[0].decode() + "\n")
+"""
+
+
+def worker_cpu(instance) -> float:
+    """Seconds that all workers have computed in user space."""
+    ticks = 0
+    for pid in instance.workers():
+        ticks += int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_case_76_a_proxy_request_in_small_pieces(lab, own):
+    """A head is worth only so many looks, however it is cut; and it is understood in the end."""
+    before = worker_cpu(lab.instance)
+    out = own.sandbox.python(DRIP, timeout=50)
+    assert out.code == 0, out.stderr
+    assert out.text.splitlines() == ["HTTP/1.1 200 Connection established"] * 64
+    used = worker_cpu(lab.instance) - before
+    assert used < PIECES_CPU, used
+
+
 def test_case_76_a_silent_client_of_a_bound_host_on_an_odd_port(lab, own):
     """A protocol in which the server speaks first: bytes are relayed, and no value is put into them."""
     lab.instance.audit.mark()
@@ -173,3 +216,20 @@ def test_case_76_another_sandbox_does_not_notice(lab, box, own):
     # Two cores, of which the attacker's own loop keeps one busy.
     assert statistics.median(beside) < 4 * statistics.median(alone) + 5, (alone, beside)
     assert max(beside) < 1000
+
+
+@pytest.mark.parametrize("host", ["api.test", "files.test"])
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
+def test_max_tx_bytes_is_for_all_connections_together(lab, host, protocol):
+    """Whether requests are read or passed through, no more leaves than the policy says."""
+    limit, size = 200_000, 50_000
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS, maxTxBytes=limit)
+    try:
+        box.sandbox.check_sh(f"head -c {size} /dev/zero > /tmp/body")
+        codes = [box.curl(protocol, "-o", "/dev/null", "--data-binary", "@/tmp/body",
+                          f"https://{host}/{n}").code for n in range(8)]
+        assert codes[:3] == [0, 0, 0] and 0 not in codes[4:], codes
+        assert sum(len(r.body) for r in lab.good.requests) <= limit
+        lab.instance.audit.wait(ev="limit", sandbox=box.id, reason="max_tx_bytes")
+    finally:
+        box.close()
