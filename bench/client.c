@@ -55,6 +55,7 @@ upgrade(struct client *c, uint16_t port, const char *token, const char *path, co
     char request[1024];
     *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     buf_init(&c->in, MESSAGE_MAX + READ_SIZE);
+    buf_init(&c->joined, MESSAGE_MAX);
     if (connect(c->fd, (struct sockaddr *)&addr, sizeof addr) < 0)
         err(1, "connect");
     int one = 1;
@@ -99,6 +100,7 @@ client_done(struct client *c)
 {
     (void)close(c->fd);
     buf_done(&c->in);
+    buf_done(&c->joined);
 }
 
 // The head of a client's frame, with a mask of zeros, which leaves the payload as it is.
@@ -189,19 +191,32 @@ answer_ping(struct client *c, const char *payload, size_t size)
         err(1, "send");
 }
 
+// One more fragment of a message; true with the last.
+static bool
+join(struct client *c, const char *text, size_t size, bool first, bool last)
+{
+    if (first)
+        buf_clear(&c->joined);
+    if (buf_append(&c->joined, text, size) < 0)
+        errx(1, "unexpectedly long message");
+    return last;
+}
+
 const char *
 client_next(struct client *c, size_t *ret_size)
 {
     const char *text;
     for (;;) {
-        switch (next_frame(c, &text, ret_size)) {
-        case 0x81:
+        uint8_t head = next_frame(c, &text, ret_size);
+        if (head == 0x81)
             return text;
-        case 0x89:
+        if (head == 0x89)
             answer_ping(c, text, *ret_size);
-            break;
-        default:
+        else if ((head & 0x7e) != 0)
             errx(1, "unexpected frame");
+        else if (join(c, text, *ret_size, (head & 1) != 0, (head & 0x80) != 0)) {
+            *ret_size = buf_size(&c->joined);
+            return (char *)buf_bytes(&c->joined);
         }
     }
 }

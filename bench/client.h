@@ -11,9 +11,10 @@
 
 struct client {
     int fd;
-    unsigned id;     // of the next request
-    struct buf in;   // what was received and not consumed
-    size_t consumed; // of in, by the message that was returned last
+    unsigned id;       // of the next request
+    struct buf in;     // what was received and not consumed
+    struct buf joined; // fragments of a message
+    size_t consumed;   // of in, by the message that was returned last
     char sandbox[64];
 };
 

@@ -5,6 +5,10 @@
 //   and
 //                              wait that this program makes itself, in the same sandbox
 //   rpc PORT TOKEN read MS     readTextFile of 1 KB, 32 in flight
+//   rpc PORT TOKEN flow MB     output of a process, read to its end
+//   rpc PORT TOKEN feed MB     input of a process, written to its end
+//   rpc PORT TOKEN idle N      opens connections in two lots, the first one to each sandbox, and
+//                              says so; holds them until the end of its input
 //   rpc peer                   in the sandbox: a fork, exec and wait for each byte of input
 #include "client.h"
 
@@ -18,7 +22,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SPAWNS_MAX = 100000, IN_FLIGHT = 32, SMALL_SIZE = 1024, STDIN_STREAM = 1 };
+enum {
+    SPAWNS_MAX = 100000,
+    IN_FLIGHT = 32,
+    SMALL_SIZE = 1024,
+    STDIN_STREAM = 1,
+    CHUNK_SIZE = 48 * 1024,
+    IDLE_A_SANDBOX = 60, // of 64 that it takes
+    IDLE_MAX = 6000,
+};
 
 #define PEER_PATH "/tmp/bench-peer"
 
@@ -183,20 +195,126 @@ measure_read(struct client *c, double ms)
     printf("{\"reads\": %lu, \"per_second\": %.0f}\n", count, (double)count / took * 1e3);
 }
 
+static void
+print_flow(size_t bytes, unsigned long messages, double start)
+{
+    double took = client_now_ms() - start;
+    printf("{\"bytes\": %zu, \"messages\": %lu, \"seconds\": %.4f}\n", bytes, messages, took / 1e3);
+}
+
+static void
+measure_flow(struct client *c, unsigned long mb)
+{
+    static const char data[] = "\"data\":\"";
+    size_t size;
+    size_t bytes = 0;
+    unsigned long messages = 0;
+    double start = client_now_ms();
+    unsigned id = client_call(c, "spawn",
+                              "{\"command\":\"head\",\"args\":[\"-c\",\"%luM\",\"/dev/zero\"],"
+                              "\"stdout\":\"piped\",\"stderr\":\"null\"}",
+                              mb);
+    const char *text = client_answer(c, id, &size);
+    (void)client_call(c, "processWait", "{\"pid\":%lu}", client_number(text, size, "pid"));
+    while (bytes < mb << 20) {
+        text = client_next(c, &size);
+        const char *at = memmem(text, size < 200 ? size : 200, data, strlen(data));
+        if (at == NULL)
+            continue;
+        size_t encoded = size - (size_t)(at - text) - strlen(data) - 3; // "}}
+        const char *end = text + size - 3;
+        bytes += encoded / 4 * 3 - (end[-1] == '=') - (end[-2] == '=');
+        messages++;
+    }
+    print_flow(bytes, messages, start);
+}
+
+static void
+measure_feed(struct client *c, unsigned long mb)
+{
+    static uint8_t zeros[CHUNK_SIZE];
+    static char text[2 * CHUNK_SIZE];
+    static const char end[] = "{\"jsonrpc\":\"2.0\",\"method\":\"$sandbox.stream.end\","
+                              "\"params\":{\"streamId\":1}}";
+    static const char begin[] = "{\"jsonrpc\":\"2.0\",\"method\":\"$sandbox.stream.start\","
+                                "\"params\":{\"streamId\":1}}";
+    size_t size;
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "{\"jsonrpc\":\"2.0\",\"method\":\"$sandbox.stream.enqueue\","
+                                 "\"params\":{\"streamId\":1,\"data\":\"");
+    base64_encode(text + at, zeros, CHUNK_SIZE);
+    at += base64_encoded_size(CHUNK_SIZE);
+    memcpy(text + at, "\"}}", 3);
+    at += 3;
+    client_send(c, begin, strlen(begin));
+    unsigned id = client_call(c, "spawn",
+                              "{\"command\":\"sh\",\"args\":[\"-c\",\"exec cat >/dev/null\"],"
+                              "\"stdinStreamId\":1,\"stdout\":\"null\",\"stderr\":\"null\"}");
+    const char *answer = client_answer(c, id, &size);
+    unsigned long pid = client_number(answer, size, "pid");
+    double start = client_now_ms();
+    size_t bytes = 0;
+    unsigned long messages = 0;
+    for (; bytes < mb << 20; bytes += CHUNK_SIZE, messages++)
+        client_send(c, text, at);
+    client_send(c, end, strlen(end));
+    id = client_call(c, "processWait", "{\"pid\":%lu}", pid);
+    (void)client_answer(c, id, &size);
+    print_flow(bytes, messages, start);
+}
+
+static void
+say(const char *what)
+{
+    printf("%s\n", what);
+    (void)fflush(stdout);
+    while (getchar() != '\n' && !feof(stdin))
+        ;
+}
+
+static void
+hold_idle(uint16_t port, const char *token, size_t n)
+{
+    static struct client firsts[IDLE_MAX / IDLE_A_SANDBOX + 1];
+    static struct client all[IDLE_MAX];
+    if (n < 1 || n > IDLE_MAX)
+        errx(2, "1 to %d connections", IDLE_MAX);
+    size_t sandboxes = (n + IDLE_A_SANDBOX - 1) / IDLE_A_SANDBOX;
+    for (size_t i = 0; i < sandboxes; i++)
+        client_create(&firsts[i], port, token);
+    say("created");
+    for (size_t i = 0; i < n; i++)
+        client_connect(&all[i], port, token, firsts[i % sandboxes].sandbox);
+    say("open");
+    for (size_t i = 0; i < n; i++)
+        client_done(&all[i]);
+    for (size_t i = 0; i < sandboxes; i++)
+        client_done(&firsts[i]);
+}
+
 int
 main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "peer") == 0)
         return run_peer();
     if (argc != 5)
-        errx(2, "usage: rpc PORT TOKEN spawn|read AMOUNT");
+        errx(2, "usage: rpc PORT TOKEN spawn|read|flow|feed|idle AMOUNT");
     struct client c;
     unsigned long amount = strtoul(argv[4], NULL, 10);
-    client_create(&c, (uint16_t)atoi(argv[1]), argv[2]);
+    uint16_t port = (uint16_t)atoi(argv[1]);
+    if (strcmp(argv[3], "idle") == 0) {
+        hold_idle(port, argv[2], amount);
+        return 0;
+    }
+    client_create(&c, port, argv[2]);
     if (strcmp(argv[3], "spawn") == 0)
         measure_spawn(&c, amount);
     else if (strcmp(argv[3], "read") == 0)
         measure_read(&c, (double)amount);
+    else if (strcmp(argv[3], "flow") == 0)
+        measure_flow(&c, amount);
+    else if (strcmp(argv[3], "feed") == 0)
+        measure_feed(&c, amount);
     else
         errx(2, "nothing is called %s", argv[3]);
     client_done(&c);
