@@ -51,7 +51,7 @@ tree_push(struct tree *t, const char *name, bool by_path, const char *shown)
         return -ENAMETOOLONG;
     // Only a path that was given may lead through a link at its end.
     int above = by_path ? AT_FDCWD : dirfd(t->levels[t->depth - 1].dir);
-    DIR *dir;
+    DIR *dir = NULL;
     int r = tree_open_dir(above, name, by_path ? 0 : O_NOFOLLOW, &dir);
     if (r < 0)
         return r;
