@@ -53,7 +53,7 @@ tree_push(struct tree *t, const char *name, bool by_path, const char *shown)
     int above = by_path ? AT_FDCWD : dirfd(t->levels[t->depth - 1].dir);
     DIR *dir = NULL;
     int r = tree_open_dir(above, name, by_path ? 0 : O_NOFOLLOW, &dir);
-    if (r < 0)
+    if (dir == NULL)
         return r;
     if (fstat(dirfd(dir), &st) < 0) {
         r = -errno;
