@@ -10,9 +10,13 @@
 // away) -> the stream's on_close frees all. Each state but OPEN has a time limit, after which the
 // stream is closed hard. A client that ends its direction without Close goes straight to ENDING.
 //
+// wslay hands out what it reads in small pieces; those of one read go up as one.
+//
 // Outgoing text is gathered until the message ends or a fragment is full, so that a usual message
-// is one frame and one write. While more than the stream's high mark waits, on_sent is held back:
-// whoever produces by credit then stops.
+// is one frame and one write; one that comes in one piece is not gathered at all. A frame is put
+// together in a buffer that all connections share, for its bytes leave it before anything else
+// happens: an idle connection holds none. While more than the stream's high mark waits, on_sent is
+// held back: whoever produces by credit then stops.
 #include "api/websocket.h"
 
 #include "base/buf.h"
@@ -28,6 +32,7 @@
 enum {
     CONTROL_MAX = 125, // RFC 6455 5.5
     FRAME_HEAD_MAX = 14,
+    GATHERED_MAX = 64 * 1024, // as much as is read at a time
 };
 
 enum state { STATE_OPEN, STATE_CLOSING, STATE_ENDING, STATE_MAX };
@@ -52,7 +57,6 @@ struct websocket {
 
     struct buf fragment; // outgoing text, not yet framed
     bool fragmented;     // a fragment of the present message is out
-    struct buf out;      // frames on their way to one write
     size_t unsent;       // text bytes that on_sent is yet to tell of
     bool full;           // the stream said so and has not drained
 
@@ -97,12 +101,14 @@ end_stream(struct websocket *w)
     arm_hard_limit(w, WEBSOCKET_SHUTDOWN_WAIT_MS);
 }
 
+static struct buf frame_out = {.cap = WEBSOCKET_FRAGMENT_SIZE + FRAME_HEAD_MAX};
+
 static ssize_t
 take_frame_bytes(const uint8_t *data, size_t size, int flags, void *user)
 {
-    struct websocket *w = user;
     (void)flags;
-    return buf_append(&w->out, data, size) < 0 ? -1 : (ssize_t)size;
+    (void)user;
+    return buf_append(&frame_out, data, size) < 0 ? -1 : (ssize_t)size;
 }
 
 // Frames the payload and writes it. Returns false if the stream is no longer there.
@@ -117,11 +123,12 @@ write_frame(struct websocket *w, uint8_t opcode, bool fin, const void *data, siz
         .data_length = size,
     };
     if (wslay_frame_send(w->frames, &frame) != (ssize_t)size) {
+        buf_clear(&frame_out);
         stream_close(w->stream); // out of memory; framing would be lost
         return false;
     }
-    int status = stream_write(w->stream, buf_bytes(&w->out), buf_size(&w->out));
-    buf_clear(&w->out);
+    int status = stream_write(w->stream, buf_bytes(&frame_out), buf_size(&frame_out));
+    buf_clear(&frame_out);
     if (status > 0)
         w->full = true;
     if (stream_queued(w->stream) > WEBSOCKET_QUEUE_MAX)
@@ -140,16 +147,23 @@ tell_sent(struct websocket *w)
 }
 
 static void
-flush_fragment(struct websocket *w, bool last)
+write_fragment(struct websocket *w, bool last, const void *data, size_t size)
 {
     uint8_t opcode = w->fragmented ? WSLAY_CONTINUATION_FRAME : WSLAY_TEXT_FRAME;
-    size_t size = buf_size(&w->fragment);
-    bool written = write_frame(w, opcode, last, size > 0 ? buf_bytes(&w->fragment) : NULL, size);
-    buf_clear(&w->fragment);
+    bool written = write_frame(w, opcode, last, data, size);
     w->fragmented = !last;
     w->unsent += size;
     if (written)
         tell_sent(w);
+}
+
+static void
+flush_fragment(struct websocket *w, bool last)
+{
+    struct buf fragment cleanup_buf = w->fragment;
+    size_t size = buf_size(&fragment);
+    buf_init(&w->fragment, WEBSOCKET_FRAGMENT_SIZE);
+    write_fragment(w, last, size > 0 ? buf_bytes(&fragment) : NULL, size);
 }
 
 void
@@ -157,6 +171,11 @@ websocket_send_text(struct websocket *w, const void *data, size_t size, bool fir
 {
     const uint8_t *p = data;
     assert(!first || (!w->fragmented && buf_size(&w->fragment) == 0));
+    if (first && last && size <= WEBSOCKET_FRAGMENT_SIZE) {
+        if (w->state == STATE_OPEN)
+            write_fragment(w, true, size > 0 ? data : NULL, size);
+        return;
+    }
     while (w->state == STATE_OPEN) {
         size_t room = WEBSOCKET_FRAGMENT_SIZE - buf_size(&w->fragment);
         size_t n = size < room ? size : room;
@@ -310,6 +329,33 @@ check_frame(struct websocket *w, const struct wslay_frame_iocb *f)
     return true;
 }
 
+// Text of the read in hand that the user has not got. Of whichever connection is read: nothing of
+// it is left when its read is over.
+static uint8_t gathered[GATHERED_MAX];
+static size_t gathered_size;
+
+static void
+flush_gathered(struct websocket *w, bool last)
+{
+    size_t size = gathered_size;
+    gathered_size = 0;
+    if (w->state == STATE_OPEN && (size > 0 || last))
+        w->events->on_text(w->user, gathered, size, last);
+}
+
+static void
+gather(struct websocket *w, const uint8_t *data, size_t size, bool last)
+{
+    if (size > sizeof gathered - gathered_size)
+        flush_gathered(w, false);
+    assert(size <= sizeof gathered - gathered_size);
+    if (size > 0)
+        memcpy(gathered + gathered_size, data, size);
+    gathered_size += size;
+    if (last)
+        flush_gathered(w, true);
+}
+
 static void
 receive_piece(struct websocket *w, const struct wslay_frame_iocb *f)
 {
@@ -332,9 +378,7 @@ receive_piece(struct websocket *w, const struct wslay_frame_iocb *f)
     bool last = whole && f->fin;
     if (last)
         w->in_message = false;
-    if (w->state == STATE_OPEN && (f->data_length > 0 || last))
-        w->events->on_text(w->user, f->data_length > 0 ? f->data : (const uint8_t *)"",
-                           f->data_length, last);
+    gather(w, f->data, f->data_length, last);
 }
 
 static ssize_t
@@ -368,6 +412,7 @@ on_data(void *user, const uint8_t *data, size_t size)
         else
             receive_piece(w, &frame);
     }
+    flush_gathered(w, false);
     w->lent = NULL;
     w->lent_size = 0;
 }
@@ -393,7 +438,6 @@ on_timer_closed(uv_handle_t *handle)
     w->events->on_gone(w->user);
     wslay_frame_context_free(w->frames);
     buf_done(&w->fragment);
-    buf_done(&w->out);
     free(w);
 }
 
@@ -444,7 +488,6 @@ websocket_new(uv_loop_t *loop, struct stream *stream, const struct websocket_eve
     if (wslay_frame_context_init(&w->frames, &callbacks, w) != 0)
         abort();
     buf_init(&w->fragment, WEBSOCKET_FRAGMENT_SIZE);
-    buf_init(&w->out, WEBSOCKET_FRAGMENT_SIZE + FRAME_HEAD_MAX);
     (void)uv_timer_init(loop, &w->timer);
     w->timer.data = w;
     (void)uv_timer_start(&w->timer, on_tick, WEBSOCKET_SILENCE_MS, WEBSOCKET_SILENCE_MS);

@@ -21,8 +21,9 @@ enum {
 
     // One message from the client, as long as the longest the guest is sent.
     WEBSOCKET_MESSAGE_MAX = 128 * 1024 * 1024,
-    WEBSOCKET_FRAGMENT_SIZE =
-        64 * 1024, // longer outgoing messages go out as fragments of about this
+    // Longer outgoing messages go out as fragments of this: a full frame of the guest's with its
+    // envelope is not longer, and one on the wire.
+    WEBSOCKET_FRAGMENT_SIZE = 66 * 1024,
     // Bytes waiting for a client that does not read; past this it is cut off. What the guest sends
     // is bounded by its credit; this stops a client that calls and calls and never reads the
     // answers.

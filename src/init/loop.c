@@ -100,6 +100,15 @@ loop_task_stop(struct loop_task *t)
     list_remove(&t->link);
 }
 
+bool
+loop_slice_next(struct loop_slice *s)
+{
+    int64_t now = clock_monotonic_ms();
+    if (s->until_ms == 0)
+        s->until_ms = now + LOOP_SLICE_MS;
+    return s->left-- > 0 && now < s->until_ms;
+}
+
 static void
 run_timers(struct loop *l)
 {

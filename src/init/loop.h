@@ -43,6 +43,16 @@ void loop_timer_init(struct loop_timer *t, void (*expired)(void *user), void *us
 void loop_timer_start(struct loop *l, struct loop_timer *t, int64_t delay_ms); // again: moves it
 void loop_timer_stop(struct loop_timer *t);
 
+// A step of a task goes on while this is true: for so many rounds, and no longer than
+// LOOP_SLICE_MS, whatever a round may take. A tree may be made so that each of its entries costs
+// milliseconds.
+enum { LOOP_SLICE_MS = 5 };
+struct loop_slice {
+    int left;
+    int64_t until_ms; // 0: has not begun
+};
+bool loop_slice_next(struct loop_slice *s);
+
 void loop_task_start(struct loop *l, struct loop_task *t);
 void loop_task_stop(struct loop_task *t); // not from within its step
 

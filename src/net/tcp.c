@@ -203,8 +203,9 @@ static void on_written(uv_write_t *request, int status);
 static int
 write_waiting(struct tcp_stream *t)
 {
+    struct buf written = t->out; // whose memory the next bytes get, as long as some wait
     t->out = t->waiting;
-    buf_init_secret(&t->waiting, QUEUE_MAX);
+    t->waiting = written;
     t->write.data = t;
     uv_buf_t buf = uv_buf_init((char *)buf_bytes(&t->out), (unsigned)buf_size(&t->out));
     int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
@@ -222,7 +223,7 @@ on_written(uv_write_t *request, int status)
 {
     struct tcp_stream *t = request->data;
     t->writing = false;
-    buf_done(&t->out);
+    buf_clear(&t->out);
     if (status < 0) {
         if (status != UV_ECANCELED)
             fail_write(t, status);
@@ -230,6 +231,10 @@ on_written(uv_write_t *request, int status)
     }
     if (t->closing || (buf_size(&t->waiting) > 0 && write_waiting(t) < 0))
         return;
+    if (!t->writing) {
+        buf_done(&t->out);
+        buf_done(&t->waiting);
+    }
     if (t->write_ended && !t->writing)
         begin_shutdown(t);
     if (t->full && tcp_queued(&t->base) < STREAM_HIGH_MARK / 2) {

@@ -429,6 +429,41 @@ def test_special_files_do_not_block(ch):
     assert ch.call("readTextFile", path="/proc/version").startswith("Linux")
 
 
+def test_files_that_do_not_tell_their_size_are_bounded(ch):
+    # Of a size of none, and half a terabyte to read.
+    pid = ch.call("spawn", command="sleep", args=["100"], stdout="null", stderr="null")["pid"]
+    start = time.monotonic()
+    for method in ("readTextFile", "readFile"):
+        with pytest.raises(Failure) as e:
+            ch.call(method, path=f"/proc/{pid}/pagemap")
+        assert e.value.value["constructorName"] == "RangeError"
+    assert time.monotonic() - start < 20
+    ch.call("processKill", pid=pid)
+
+
+def test_nobody_waits_for_a_lease(ch):
+    take = "import fcntl, os, signal, time; signal.signal(signal.SIGIO, signal.SIG_IGN)\n" \
+        "fd = os.open('leased', os.O_RDWR | os.O_CREAT); os.ftruncate(fd, 5)\n" \
+        "fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n" \
+        "open('taken', 'w').close(); time.sleep(60)"
+    pid = ch.call("spawn", command="python3", args=["-c", take], stdout="null", stderr="null")["pid"]
+    end = time.monotonic() + 10
+    while "taken" not in [e["name"] for e in ch.call("readDir", path=".")]:
+        assert time.monotonic() < end
+    start = time.monotonic()
+    for method, params in (("truncate", {"name": "leased"}), ("readFile", {"path": "leased"}), ("open", {"path": "leased"}),
+                           ("writeTextFile", {"path": "leased", "content": "x"})):
+        with pytest.raises(Failure) as e:
+            ch.call(method, **params)
+        assert e.value.value["constructorName"] == "WouldBlock"
+    assert time.monotonic() - start < 5
+    assert ch.call("stat", path="leased")["size"] == 5
+    ch.call("processKill", pid=pid, signal="SIGKILL")
+    ch.call("processWait", pid=pid)
+    ch.call("truncate", name="leased", length=3)
+    assert ch.call("stat", path="leased")["size"] == 3
+
+
 def test_write_from_a_stream(ch):
     ch.note("start", 1)
     ch.push(1, b"early ")

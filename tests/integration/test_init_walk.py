@@ -202,6 +202,14 @@ def test_glob_of_more_than_fits_a_window(ch):
     ch.run("bash", "-c", "mkdir -p /tmp/wide/d; cd /tmp/wide; seq 40000 | xargs touch; cd d; seq 300 | xargs touch")
     paths = glob(ch, "/tmp/wide/**")
     assert len(paths) == 40302 and paths == sorted(set(paths))
+    # Several at once: one grows its window, the others make passes.
+    found = [[], [], []]
+    for paths in found:
+        s = Stream()
+        s.take = lambda data, paths=paths: paths.append(json.loads(data)["path"])
+        ch.streams[ch.call("expandGlob", glob="/tmp/wide/**")["streams"][0]] = s
+    ch.guest.until(lambda: all(len(paths) == 40302 for paths in found))
+    assert all(paths == sorted(set(paths)) for paths in found)
     paths = glob(ch, "/tmp/wide/*7")
     assert len(paths) == 4000 and paths == sorted(set(paths))
     ch.run("bash", "-c", "p=/tmp/narrow/$(printf 'd/%.0s' {1..40}); mkdir -p $p; cd $p; seq 1000 | xargs touch")

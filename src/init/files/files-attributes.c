@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "init/files/files-internal.h"
 
+#include "base/cleanup.h"
 #include "init/files/dates.h"
 
 #include <errno.h>
@@ -80,7 +81,9 @@ files_truncate(struct call *call, const json_t *params)
     int r;
     {
         AS_APP_SCOPE();
-        r = truncate(path.text, (off_t)length) < 0 ? -errno : 0;
+        // Not truncate(2), which waits for whoever has a lease of the file to give it up.
+        cleanup_fd int fd = files_open_regular(path.text, O_WRONLY, 0);
+        r = fd < 0 ? fd : ftruncate(fd, (off_t)length) < 0 ? -errno : 0;
     }
     files_answer(call, r, "truncate", param_text(params, "name"));
 }

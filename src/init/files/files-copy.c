@@ -68,10 +68,11 @@ static bool
 copier_step(void *user)
 {
     struct copier *c = user;
+    struct loop_slice slice = {.left = COPY_SLICE};
     int r = 1;
     {
         AS_APP_SCOPE();
-        for (int i = 0; r > 0 && i < COPY_SLICE; i++)
+        while (r > 0 && loop_slice_next(&slice))
             r = copy_piece(c);
         if (r == 0) {
             r = close(c->to) < 0 ? -errno : 0;

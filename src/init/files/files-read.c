@@ -74,14 +74,14 @@ append_text(int fd, struct buf *text)
     struct buf raw cleanup_buf;
     buf_init(&raw, text->cap);
     int r = reserve(fd, &raw, 1, 1);
+    if (r < 0)
+        return r;
+    raw.cap += READ_SIZE; // the last read may have less room than it asks for
     for (;;) {
-        uint8_t *room = r == 0 ? buf_reserve(&raw, READ_SIZE) : NULL;
-        if (room == NULL && r == 0 && buf_size(&raw) < raw.cap) {
-            raw.cap += READ_SIZE; // the last read may have less room than it asks for
-            continue;
-        }
+        // Its size says nothing of a file of /proc, or of one that grows meanwhile.
+        uint8_t *room = buf_size(&raw) <= text->cap ? buf_reserve(&raw, READ_SIZE) : NULL;
         if (room == NULL)
-            return r < 0 ? r : -EFBIG;
+            return -EFBIG;
         ssize_t n = read_full(fd, room, READ_SIZE);
         if (n < 0)
             return (int)n;

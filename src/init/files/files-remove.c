@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "init/files/tree.h"
 #include "init/guest.h"
 
 #include <dirent.h>
@@ -45,7 +46,7 @@ static void
 pop(struct remover *m)
 {
     struct level *l = &m->levels[--m->depth];
-    (void)closedir(l->dir);
+    tree_close_dir(l->dir);
     free(l->name);
 }
 
@@ -62,12 +63,12 @@ remover_free(struct remover *m)
 static int
 push(struct remover *m, int parent, const char *name)
 {
+    DIR *dir;
     if (m->depth == REMOVE_DEPTH_MAX)
         return -ENAMETOOLONG;
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL)
-        return -errno;
+    int r = tree_open_dir(parent, name, O_NOFOLLOW, &dir);
+    if (r < 0)
+        return r;
     m->levels[m->depth++] =
         (struct level){.dir = dir, .name = parent == AT_FDCWD ? NULL : xstrdup(name)};
     return 0;
@@ -113,10 +114,11 @@ static bool
 remover_step(void *user)
 {
     struct remover *m = user;
+    struct loop_slice slice = {.left = REMOVE_SLICE};
     int r = 0;
     {
         AS_APP_SCOPE();
-        for (int i = 0; r == 0 && i < REMOVE_SLICE; i++)
+        while (r == 0 && loop_slice_next(&slice))
             r = advance(m);
     }
     if (r == 0)

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/json-text.h"
+#include "init/files/tree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -148,11 +149,11 @@ append_entry(struct buf *text, const char *name, unsigned char type)
 static int
 list_entries(const char *path, struct buf *text)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL)
-        return -errno;
-    int r = buf_append_str(text, "[");
+    DIR *dir;
+    int r = tree_open_dir(AT_FDCWD, path, 0, &dir);
+    if (r < 0)
+        return r;
+    r = buf_append_str(text, "[");
     const char *separator = "";
     const struct dirent *e;
     for (errno = 0; r == 0 && (e = readdir(dir)) != NULL; errno = 0) {
@@ -163,7 +164,7 @@ list_entries(const char *path, struct buf *text)
         separator = ",";
     }
     int sys = errno;
-    (void)closedir(dir);
+    tree_close_dir(dir);
     if (r < 0 || buf_append_str(text, "]") < 0)
         return -EFBIG;
     return -sys;

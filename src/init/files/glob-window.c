@@ -9,10 +9,17 @@
 enum {
     // Places kept of a pass, at the top and deep down: a tree of large directories in one another
     // costs passes, not memory.
-    WINDOW_MAX = 8192,
+    WINDOW_BEGIN = 8192,
     WINDOW_MIN = 64,
     WINDOW_HALVED_EVERY = 2, // levels
+    // A window that is too small for its directory grows up to this, as far as all windows have not
+    // grown by more than that: passes over a directory of a million entries take long. Twice as
+    // many places as are kept are held before they are sorted.
+    WINDOW_MAX = 65536,
+    WINDOWS_GROWTH_MAX = WINDOW_MAX,
 };
+
+static size_t grown; // all windows, beyond what they began with
 
 static int
 compare(const char *a, bool a_contents, const char *b, bool b_contents)
@@ -49,7 +56,7 @@ glob_window_new(size_t depth)
 {
     struct glob_window *w = xcalloc(1, sizeof *w);
     size_t halvings = depth / WINDOW_HALVED_EVERY;
-    w->most = halvings < 8 ? (size_t)WINDOW_MAX >> halvings : WINDOW_MIN;
+    w->most = halvings < 8 ? (size_t)WINDOW_BEGIN >> halvings : WINDOW_MIN;
     if (w->most < WINDOW_MIN)
         w->most = WINDOW_MIN;
     w->filling = true;
@@ -62,6 +69,7 @@ glob_window_free(struct glob_window *w)
     for (size_t i = w->at; i < w->count; i++)
         place_free(&w->places[i]);
     place_free(&w->last);
+    grown -= w->grown;
     free(w->places);
     free(w);
 }
@@ -77,6 +85,18 @@ glob_window_wants(struct glob_window *w, const char *name, bool contents)
     bool wanted = compare(name, contents, highest->name, highest->contents) < 0;
     w->dropped = w->dropped || !wanted;
     return wanted;
+}
+
+// Keeps more of this pass. Not once it has dropped some: what is kept are the lowest.
+static bool
+grow(struct glob_window *w)
+{
+    if (w->trimmed || w->most == WINDOW_MAX || grown + w->most > WINDOWS_GROWTH_MAX)
+        return false;
+    grown += w->most;
+    w->grown += w->most;
+    w->most *= 2;
+    return true;
 }
 
 static void
@@ -102,7 +122,7 @@ glob_window_add(struct glob_window *w, const struct glob_place *p)
             abort();
     }
     w->places[w->count++] = *p;
-    if (w->count == 2 * w->most)
+    if (w->count == 2 * w->most && !grow(w))
         trim(w);
 }
 

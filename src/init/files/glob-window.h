@@ -23,7 +23,8 @@ struct glob_place {
 };
 
 struct glob_window {
-    size_t most; // places kept of a pass
+    size_t most;  // places kept of a pass
+    size_t grown; // of them, beyond those it began with
     size_t count, at, capacity;
     struct glob_place *places; // twice as many
     bool filling;

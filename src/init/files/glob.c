@@ -26,8 +26,9 @@ enum {
     GLOB_SLICE = 64, // entries; then others get a turn
     GLOB_SEGMENTS_MAX = 62,
     GLOB_EXCLUDES_MAX = 64, // each is asked about each entry
-    // Collected when links are followed: bounds memory.
+    // Collected when links are followed, entries and bytes of their paths: both bound memory.
     GLOB_FOLLOWED_MAX = 100 * 1000,
+    GLOB_FOLLOWED_BYTES_MAX = 16 * 1024 * 1024,
     GLOB_PATTERN_MAX = 16 * PATH_MAX,
 };
 
@@ -68,8 +69,8 @@ struct glob {
     struct tree tree;
     struct glob_window *windows[TREE_DEPTH_MAX];
     uint64_t reached[TREE_DEPTH_MAX], within[TREE_DEPTH_MAX];
-    size_t found_count, found_at; // with followSymlinks
-    struct glob_place *found;     // name is the path, real the name
+    size_t found_count, found_at, found_bytes; // with followSymlinks
+    struct glob_place *found;                  // name is the path, real the name
     bool sorted;
     char *failed;
     struct buf text;
@@ -178,7 +179,8 @@ tell(struct glob *g, const struct glob_place *p, const char *path, const char *n
 {
     struct tree_entry e = p->kind;
     if (g->follow && !g->sorted) {
-        if (g->found_count == GLOB_FOLLOWED_MAX)
+        g->found_bytes += strlen(path) + strlen(name) + 2;
+        if (g->found_count == GLOB_FOLLOWED_MAX || g->found_bytes > GLOB_FOLLOWED_BYTES_MAX)
             return -EOVERFLOW;
         if ((g->found_count & (g->found_count - 1)) == 0) {
             size_t next = g->found_count == 0 ? 1 : g->found_count * 2;
@@ -401,10 +403,11 @@ static bool
 glob_step(void *user)
 {
     struct glob *g = user;
+    struct loop_slice slice = {.left = GLOB_SLICE};
     int r = 1;
     {
         AS_APP_SCOPE();
-        for (int i = 0; r == 1 && i < GLOB_SLICE; i++)
+        while (r == 1 && loop_slice_next(&slice))
             r = advance(g);
     }
     if (r < 0)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 enum {
@@ -173,10 +174,19 @@ handles_read(struct call *call, const json_t *params)
         call_ok(call, json_pack("{s:n}", "data"));
         return;
     }
+    // Written as text: a document of it would be checked and escaped byte by byte.
+    struct buf text cleanup_buf;
+    call_text_init(call, &text);
     size_t size = base64_encoded_size((size_t)n);
-    cleanup_free char *text = xmalloc(size + 1);
-    base64_encode(text, data, (size_t)n);
-    call_ok(call, json_pack("{s:s%}", "data", text, size));
+    uint8_t *room = buf_append_str(&text, "{\"data\":\"") < 0 ? NULL : buf_reserve(&text, size + 2);
+    if (room == NULL) {
+        call_fail_too_large(call);
+        return;
+    }
+    base64_encode((char *)room, data, (size_t)n);
+    memcpy(room + size, "\"}", 2);
+    buf_commit(&text, size + 2);
+    call_ok_text(call, &text);
 }
 
 const struct param handles_write_params[] = {

@@ -19,26 +19,47 @@ static_assert((TREE_PATH_MAX + NAME_MAX) * 6 + 256 <= FRAME_CHUNK_MAX, "an entry
 static size_t open_dirs; // in all trees
 
 int
-tree_push(struct tree *t, const char *name, bool by_path, const char *shown)
+tree_open_dir(int above, const char *name, int flags, DIR **ret)
 {
-    struct stat st;
-    if (t->depth == TREE_DEPTH_MAX)
-        return -ENAMETOOLONG;
     if (open_dirs == TREE_OPEN_MAX)
         return -EMFILE;
-    // Only a path that was given may lead through a link at its end.
-    int above = by_path ? AT_FDCWD : dirfd(t->levels[t->depth - 1].dir);
-    int flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC | (by_path ? 0 : O_NOFOLLOW);
-    int fd = openat(above, name, flags);
+    int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC | flags);
     if (fd < 0)
         return -errno;
-    DIR *dir = fstat(fd, &st) == 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL) {
+    *ret = fdopendir(fd);
+    if (*ret == NULL) {
         int r = -errno;
         (void)close(fd);
         return r;
     }
     open_dirs++;
+    return 0;
+}
+
+void
+tree_close_dir(DIR *dir)
+{
+    (void)closedir(dir);
+    open_dirs--;
+}
+
+int
+tree_push(struct tree *t, const char *name, bool by_path, const char *shown)
+{
+    struct stat st;
+    if (t->depth == TREE_DEPTH_MAX)
+        return -ENAMETOOLONG;
+    // Only a path that was given may lead through a link at its end.
+    int above = by_path ? AT_FDCWD : dirfd(t->levels[t->depth - 1].dir);
+    DIR *dir = NULL;
+    int r = tree_open_dir(above, name, by_path ? 0 : O_NOFOLLOW, &dir);
+    if (dir == NULL)
+        return r;
+    if (fstat(dirfd(dir), &st) < 0) {
+        r = -errno;
+        tree_close_dir(dir);
+        return r;
+    }
     t->levels[t->depth++] =
         (struct tree_level){.dir = dir, .path = xstrdup(shown), .dev = st.st_dev, .ino = st.st_ino};
     return 0;
@@ -48,9 +69,8 @@ void
 tree_pop(struct tree *t)
 {
     struct tree_level *l = &t->levels[--t->depth];
-    (void)closedir(l->dir);
+    tree_close_dir(l->dir);
     free(l->path);
-    open_dirs--;
 }
 
 void

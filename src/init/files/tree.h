@@ -35,6 +35,10 @@ struct tree_entry {
     bool is_file, is_directory, is_symlink;
 };
 
+// Opens a directory that counts against TREE_OPEN_MAX; flags are added. 0 or -errno.
+int tree_open_dir(int above, const char *name, int flags, DIR **ret);
+void tree_close_dir(DIR *dir);
+
 // Enters a directory: by name beneath the one at the top, or by path if by_path. Its entries will
 // be at the path shown. 0 or -errno.
 int tree_push(struct tree *t, const char *name, bool by_path, const char *shown);

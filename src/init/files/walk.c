@@ -261,11 +261,12 @@ static bool
 walk_step(void *user)
 {
     struct walk *w = user;
-    int slice = w->match.count + w->skip.count > 0 ? WALK_SLICE_MATCHED : WALK_SLICE;
+    bool matched = w->match.count + w->skip.count > 0;
+    struct loop_slice slice = {.left = matched ? WALK_SLICE_MATCHED : WALK_SLICE};
     int r = 1;
     {
         AS_APP_SCOPE();
-        for (int i = 0; r == 1 && i < slice; i++)
+        while (r == 1 && loop_slice_next(&slice))
             r = advance(w);
     }
     if (r < 0)

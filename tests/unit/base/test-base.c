@@ -44,6 +44,34 @@ base64_follows_rfc4648(void **state)
     }
 }
 
+// Each byte in each place of a long text: blocks, whole groups and the end are checked differently.
+static void
+base64_knows_its_alphabet(void **state)
+{
+    enum { SIZE = 132 };
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    (void)state;
+    for (size_t at = 0; at < SIZE; at++)
+        for (int c = 0; c < 256; c++) {
+            char text[SIZE];
+            uint8_t out[SIZE + 3];
+            memset(text, 'A', sizeof text);
+            text[at] = (char)c;
+            const char *digit = c != 0 ? strchr(digits, c) : NULL;
+            bool padding = c == '=' && at == SIZE - 1;
+            bool valid = digit != NULL || padding;
+            assert_int_equal(base64_is_valid(text, sizeof text), valid);
+            assert_int_equal(base64_decode(out, text, sizeof text), padding ? SIZE / 4 * 3 - 1
+                                                                    : valid ? SIZE / 4 * 3
+                                                                            : -1);
+            if (digit == NULL)
+                continue;
+            char again[SIZE];
+            base64_encode(again, out, SIZE / 4 * 3);
+            assert_memory_equal(again, text, sizeof text);
+        }
+}
+
 static void
 base64_is_strict(void **state)
 {
@@ -234,6 +262,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_follows_rfc4648),
+        cmocka_unit_test(base64_knows_its_alphabet),
         cmocka_unit_test(base64_is_strict),
         cmocka_unit_test(buf_keeps_its_cap),
         cmocka_unit_test(buf_formats_into_what_room_there_is),

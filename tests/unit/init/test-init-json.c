@@ -39,7 +39,7 @@ static json_t *
 parse(const char *text)
 {
     struct buf b;
-    buf_init(&b, 1024);
+    buf_init(&b, 65536);
     assert_int_equal(buf_append_str(&b, text), 0);
     json_t *v = json_input_parse(&b);
     buf_done(&b);
@@ -87,6 +87,93 @@ memory_is_bounded(void **state)
     json_decref(v);
 }
 
+// One long string with something in its middle, in a document.
+static json_t *
+parse_long(const char *format, const char *middle)
+{
+    char run[3001];
+    char text[16384];
+    for (size_t i = 0; i < sizeof run - 1; i++)
+        run[i] = (char)('A' + i % 26);
+    run[sizeof run - 1] = '\0';
+    char both[8192];
+    (void)snprintf(both, sizeof both, "%s%s%s", run, middle, run);
+    size_t before = strcspn(format, "@"); // where it belongs
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)before, format, both, format + before + 1);
+    return parse(text);
+}
+
+static void
+assert_long(const json_t *v, const char *middle)
+{
+    size_t size = strlen(middle);
+    assert_true(json_is_string(v));
+    assert_int_equal(json_string_length(v), 6000 + size);
+    assert_memory_equal(json_string_value(v) + 3000, middle, size);
+    for (size_t i = 0; i < 3000; i++) {
+        assert_int_equal(json_string_value(v)[i], 'A' + i % 26);
+        assert_int_equal(json_string_value(v)[3000 + size + i], 'A' + i % 26);
+    }
+}
+
+static void
+long_strings(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {
+        "{\"params\":{\"data\":\"@\",\"n\":\"x\"},\"id\":7}",
+        "{\"id\":7,\"params\" : {\"n\":\"x\", \"content\" : \"@\"}}",
+        "{\"id\":7,\"params\":{\"n\":\"x\",\"other\":\"@\"}}",
+        "{\"id\":7,\"params\":{\"n\":\"\\\"x\",\"data\":\"@\"}}",
+    };
+    static const char *const names[] = {"data", "content", "other", "data"};
+    static const struct {
+        const char *in, *out;
+    } middles[] = {{"", ""},      {" ~", " ~"},   {"\xc3\xa9", "\xc3\xa9"}, {"\\\"", "\""},
+                   {"\\n", "\n"}, {"\\\\", "\\"}, {"\x7f", "\x7f"},         {"\\u0041", "A"}};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        for (size_t k = 0; k < sizeof middles / sizeof *middles; k++) {
+            json_t *v = parse_long(formats[i], middles[k].in);
+            assert_non_null(v);
+            const json_t *params = json_object_get(v, "params");
+            assert_int_equal(json_object_size(params), 2);
+            assert_true(json_number_value(json_object_get(v, "id")) == 7);
+            assert_long(json_object_get(params, names[i]), middles[k].out);
+            json_decref(v);
+        }
+}
+
+static void
+long_strings_elsewhere(void **state)
+{
+    (void)state;
+    json_t *v = parse_long("{\"data\":\"@\",\"params\":{\"data\":\"short\"}}", "");
+    assert_long(json_object_get(v, "data"), "");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(v, "params"), "data")),
+                        "short");
+    json_decref(v);
+    v = parse_long("[\"@\"]", "");
+    assert_long(json_array_get(v, 0), "");
+    json_decref(v);
+    v = parse_long("{\"@\":{\"data\":1}}", "");
+    assert_int_equal(json_object_size(v), 1);
+    assert_int_equal(strlen(json_object_iter_key(json_object_iter(v))), 6000);
+    json_decref(v);
+}
+
+static void
+long_strings_that_are_none(void **state)
+{
+    (void)state;
+    static const char format[] = "{\"params\":{\"data\":\"@\"}}";
+    static const char *const middles[] = {"\x1f", "\n", "\t", "\xff", "\xc3", "\\x", "\\uz", "\""};
+    for (size_t i = 0; i < sizeof middles / sizeof *middles; i++)
+        assert_null(parse_long(format, middles[i]));
+    assert_null(parse_long("{\"params\":{\"data\":\"@\",\"data\":1}}", ""));
+    assert_null(parse_long("{\"params\":{\"data\":\"@\"}", ""));
+    assert_null(parse_long("{\"params\":{\"data\":\"@", ""));
+}
+
 int
 main(void)
 {
@@ -94,6 +181,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(surrogates),
         cmocka_unit_test(documents),
+        cmocka_unit_test(long_strings),
+        cmocka_unit_test(long_strings_elsewhere),
+        cmocka_unit_test(long_strings_that_are_none),
         cmocka_unit_test(memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
