@@ -42,6 +42,7 @@ start_launcher(struct fixture *f)
         const struct launcher_options options = {.state_dir = f->state_dir,
                                                  .image = BASE_IMAGE,
                                                  .init = GUEST_SHELL,
+                                                 .fetch = GUEST_SHELL,
                                                  .worker = WORKER_ECHO,
                                                  .worker_user = "nobody"};
         (void)close(pair[0]);
