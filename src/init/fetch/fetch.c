@@ -59,7 +59,7 @@ struct fetch {
     struct loop_watch output;
     bool greeted;
     bool ended; // the program has closed its end
-    bool full;  // the stream has no room
+    bool full;  // the stream takes no more for now
     struct buf in;
 };
 
@@ -163,6 +163,7 @@ take_head(struct fetch *f, const uint8_t *data, size_t size)
         return false;
     }
     f->call = NULL;
+    f->full = true; // until the client is ready for the stream
     outqueue_answer(f->out, call, value);
     return true;
 }
