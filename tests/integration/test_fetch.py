@@ -13,6 +13,7 @@ from harness.rpc import STREAM, TEXT, AppError, RawSocket, Sandbox, frame
 API = "http://api.test"
 SANITIZED = b"__asan_init" in (build_dir() / "casemated").read_bytes()
 PENDING_MAX = 128  # FETCHES_MAX
+OUTQUEUE_BARRIERS_MAX = 128
 
 
 def answer(text: str) -> list[list[str]]:
@@ -263,6 +264,16 @@ def test_cancel_of_the_body(shared):
     shared.notify(STREAM + "cancel", streamId=number, reason=None)
     wait_until(lambda: not helpers(shared), 5, "the end of the helper")
     assert not shared.streams[number].ended
+
+
+@pytest.mark.parametrize("path", ["/status/200", "/x", "/sse?n=500&ms=20"])
+def test_cancel_before_the_body_began(shared, path):
+    """Over and over: neither barriers nor helpers of such bodies count for ever."""
+    for _ in range(OUTQUEUE_BARRIERS_MAX + 10 if path == "/x" else 5):
+        number = shared.finish(start(shared, f"{API}{path}"))["bodyStreamId"]
+        shared.notify(STREAM + "cancel", streamId=number, reason=None)
+    assert fetch(shared, f"{API}/x").body == b"ok"
+    wait_until(lambda: not helpers(shared), 5, "the end of the helpers")
 
 
 def test_abort_of_what_is_over_and_of_others(shared):

@@ -180,7 +180,7 @@ take_failure(struct fetch *f, const uint8_t *text, size_t size)
 static bool
 take_frame(struct fetch *f, enum fetch_kind kind, const uint8_t *data, size_t size)
 {
-    bool in_order = kind == FETCH_HELLO || f->greeted;
+    bool in_order = kind == FETCH_HELLO ? !f->greeted && size == 0 : f->greeted;
     if (kind == FETCH_DATA || kind == FETCH_END)
         in_order = in_order && f->out != NULL;
     if (!in_order) {
