@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/body.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <curl/curl.h>
@@ -14,7 +15,9 @@ static void
 read_ahead(struct body *b)
 {
     struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-    while (buf_size(&b->kept) < BODY_KEPT_MAX && poll(&p, 1, BODY_PATIENCE_MS) > 0) {
+    int64_t end = clock_monotonic_ms() + BODY_PATIENCE_ALL_MS;
+    while (buf_size(&b->kept) < BODY_KEPT_MAX && clock_monotonic_ms() < end &&
+           poll(&p, 1, BODY_PATIENCE_MS) > 0) {
         size_t room = BODY_KEPT_MAX - buf_size(&b->kept);
         size_t step = room < 65536 ? room : 65536;
         uint8_t *to = buf_reserve(&b->kept, step);

@@ -11,6 +11,7 @@ enum {
     BODY_KEPT_MAX = 1024 * 1024,
     // A client that has its body ready sends it right behind the call.
     BODY_PATIENCE_MS = 20,
+    BODY_PATIENCE_ALL_MS = 200, // one that drips is passed on as it comes
 };
 
 struct body {

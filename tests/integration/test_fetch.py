@@ -122,6 +122,21 @@ def test_a_body_that_takes_its_time(shared):
     assert (told["method"], told["body"]) == ("PATCH", "piece " * 3)
 
 
+def test_a_body_that_drips(shared, bench):
+    """It is passed on before it is whole, however short the pauses."""
+    number = shared.open_stream()
+    call = start(shared, f"{API}/script", method="POST", bodyStreamId=number,
+                 headers=[["content-type", "x/y"], script(["send", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"])])
+    since = time.monotonic()
+    while time.monotonic() - since < 1:
+        shared.enqueue(number, b".")
+        time.sleep(0.01)
+    shared.end_stream(number)
+    assert finish(shared, call).body == b"ok"
+    assert bench.origin.last().header("transfer-encoding") == "chunked"
+    assert set(bench.origin.last().body) == set(b".")
+
+
 def test_a_large_request_body(shared):
     r = fetch(shared, f"{API}/sha256", [b"y" * 65536] * 200, method="PUT")
     want = shared.check_sh("head -c %d /dev/zero | tr '\\0' y | sha256sum" % (65536 * 200)).split()[0]

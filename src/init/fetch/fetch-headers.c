@@ -10,6 +10,7 @@
 #include "wire/frame.h"
 #include "wire/pack.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -124,6 +125,7 @@ redirect_of(const json_t *params)
 static const char *
 write_all(struct buf *out, const json_t *params, bool has_body)
 {
+    static_assert(FETCH_HEADERS_MAX == 1000, "as the message tells");
     const json_t *headers = param_value(params, "headers");
     uint64_t pid = 0;
     (void)param_index(params, "pid", &pid);

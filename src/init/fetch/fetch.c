@@ -24,6 +24,7 @@
 #include "init/process/spawn.h"
 #include "wire/pack.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -454,6 +455,7 @@ check(const struct call *call, const json_t *params)
 {
     const struct guest *guest = call_guest(call);
     uint64_t pid;
+    static_assert(FETCHES_MAX == 128, "as the message tells");
     if (guest->fetches->count >= FETCHES_MAX)
         return "Too many fetches: 128 are in progress in this sandbox";
     if (param_index(params, "pid", &pid) && (pid == 0 || !processes_has(guest->processes, pid)))
