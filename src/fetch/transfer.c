@@ -422,7 +422,9 @@ fail(struct transfer *t, CURLcode result)
     char reason[512];
     const char *why = t->why[0] != '\0' ? t->why : curl_easy_strerror(result);
     bool alert = strstr(why, "access denied") != NULL;
-    if (t->pinned)
+    if (result == CURLE_URL_MALFORMAT)
+        output_fail("Invalid URL");
+    else if (t->pinned)
         output_fail("error sending the request to process %u: %s", (unsigned)t->request->pid, why);
     else if (may_be_refusal(result) && refused_why(t->host, t->port, alert, reason, sizeof reason))
         output_fail("the sandbox's network refused the connection to %s:%ld: %s", t->host, t->port,
@@ -466,7 +468,8 @@ step(struct transfer *t)
 {
     CURLcode result = perform_once(t);
     if (t->too_large)
-        output_fail("the headers of the response are larger than %d bytes", FETCH_HEAD_MAX);
+        output_fail("the response has headers of more than %d bytes, or more than %d of them",
+                    FETCH_HEAD_MAX, FETCH_HEADERS_MAX);
     else if (t->way == WAY_REDIRECT)
         return go_on(t);
     else if (t->way == WAY_REFUSED)
