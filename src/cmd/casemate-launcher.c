@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// casemate-launcher --state DIR --image FILE --init PATH --worker PATH --worker-user NAME
-// [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
+// casemate-launcher --state DIR --image FILE --init PATH --fetch PATH --worker PATH
+// --worker-user NAME [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
 #include "launcher/launcher.h"
 
 #include <getopt.h>
@@ -11,6 +11,7 @@ enum option_value {
     OPTION_STATE = 256,
     OPTION_IMAGE,
     OPTION_INIT,
+    OPTION_FETCH,
     OPTION_WORKER,
     OPTION_WORKER_USER,
     OPTION_LOG_LEVEL,
@@ -20,6 +21,7 @@ static const struct option option_table[] = {
     {"state", required_argument, NULL, OPTION_STATE},
     {"image", required_argument, NULL, OPTION_IMAGE},
     {"init", required_argument, NULL, OPTION_INIT},
+    {"fetch", required_argument, NULL, OPTION_FETCH},
     {"worker", required_argument, NULL, OPTION_WORKER},
     {"worker-user", required_argument, NULL, OPTION_WORKER_USER},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
@@ -29,8 +31,8 @@ static const struct option option_table[] = {
 static int
 usage(void)
 {
-    (void)fputs("usage: casemate-launcher --state DIR --image FILE --init PATH --worker PATH "
-                "--worker-user NAME [--log-level LEVEL]\n"
+    (void)fputs("usage: casemate-launcher --state DIR --image FILE --init PATH --fetch PATH "
+                "--worker PATH --worker-user NAME [--log-level LEVEL]\n"
                 "Started by casemated, with its socket on descriptor 3.\n",
                 stderr);
     return 2;
@@ -51,6 +53,9 @@ parse(int argc, char **argv, struct launcher_options *o)
         case OPTION_INIT:
             o->init = optarg;
             break;
+        case OPTION_FETCH:
+            o->fetch = optarg;
+            break;
         case OPTION_WORKER:
             o->worker = optarg;
             break;
@@ -66,7 +71,7 @@ parse(int argc, char **argv, struct launcher_options *o)
         }
     }
     if (optind != argc || o->state_dir == NULL || o->image == NULL || o->init == NULL ||
-        o->worker == NULL || o->worker_user == NULL)
+        o->fetch == NULL || o->worker == NULL || o->worker_user == NULL)
         return -1;
     return 0;
 }

@@ -80,7 +80,8 @@ setup_check(const struct options *o, struct setup *s, struct error *err)
         return -1;
     if (s->uid == worker_uid)
         return error_set(err, ERR_INVALID_CONFIG, "--user and --worker-user must be two users");
-    static const char *const programs[] = {"casemate-launcher", "casemate-init", "casemate-proxy"};
+    static const char *const programs[] = {"casemate-launcher", "casemate-init", "casemate-fetch",
+                                           "casemate-proxy"};
     for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
         if (check_program(o, programs[i], err) < 0)
             return -1;
@@ -159,9 +160,11 @@ exec_launcher(const struct options *o, const struct setup *s, int sock)
 {
     char program[PATH_MAX + 32];
     char init[PATH_MAX + 32];
+    char fetch[PATH_MAX + 32];
     char worker[PATH_MAX + 32];
     (void)snprintf(program, sizeof program, "%s/casemate-launcher", o->binaries);
     (void)snprintf(init, sizeof init, "%s/casemate-init", o->binaries);
+    (void)snprintf(fetch, sizeof fetch, "%s/casemate-fetch", o->binaries);
     (void)snprintf(worker, sizeof worker, "%s/casemate-proxy", o->binaries);
     char *argv[] = {program,
                     (char *)(uintptr_t) "--state",
@@ -170,6 +173,8 @@ exec_launcher(const struct options *o, const struct setup *s, int sock)
                     (char *)(uintptr_t)o->image,
                     (char *)(uintptr_t) "--init",
                     init,
+                    (char *)(uintptr_t) "--fetch",
+                    fetch,
                     (char *)(uintptr_t) "--worker",
                     worker,
                     (char *)(uintptr_t) "--worker-user",

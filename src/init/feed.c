@@ -158,6 +158,34 @@ spool(struct feed *f, const uint8_t *data, size_t size)
     return 0;
 }
 
+// Keeps it behind what waits already; -1 if there is no room on the disk.
+static int
+keep(struct feed *f, const uint8_t *data, size_t size)
+{
+    size_t room = has_spooled(f) ? 0 : FEED_MEMORY_MAX - buf_size(&f->memory);
+    size_t kept = size < room ? size : room;
+    return buf_append(&f->memory, data, kept) < 0 || spool(f, data + kept, size - kept) < 0 ? -1
+                                                                                            : 0;
+}
+
+int
+feed_push(struct feed *f, const uint8_t *data, size_t size)
+{
+    if (f->watch.fd < 0)
+        return -EPIPE;
+    if (keep(f, data, size) < 0)
+        return -ENOSPC;
+    pump(f);
+    return 0;
+}
+
+void
+feed_finish(struct feed *f)
+{
+    f->ended = true;
+    pump(f);
+}
+
 static bool
 on_data(void *user, const uint8_t *data, size_t size)
 {
@@ -165,10 +193,8 @@ on_data(void *user, const uint8_t *data, size_t size)
     f->input(f->user);
     if (f->watch.fd < 0)
         return false;
-    size_t room = has_spooled(f) ? 0 : FEED_MEMORY_MAX - buf_size(&f->memory);
-    size_t kept = size < room ? size : room;
     f->in_source = true;
-    bool full = buf_append(&f->memory, data, kept) < 0 || spool(f, data + kept, size - kept) < 0;
+    bool full = keep(f, data, size) < 0;
     f->ended = full; // the disk is: the process gets what there is, the client is told to stop
     pump(f);
     f->in_source = false;

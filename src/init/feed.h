@@ -18,5 +18,9 @@ struct feed;
 struct feed *feed_new(struct loop *loop, int fd, void (*input)(void *user), void *user);
 // Connects the client's stream, delivering what has come already.
 void feed_connect(struct feed *f, struct instream *source);
+// In place of a source: what the caller has itself. 0, -EPIPE (nobody reads any more) or -ENOSPC
+// (the disk is full, and what came is not whole).
+int feed_push(struct feed *f, const uint8_t *data, size_t size);
+void feed_finish(struct feed *f); // no more comes: closes the pipe behind what there is
 // The process is gone: closes the pipe, and tells the client to stop unless its stream is over.
 void feed_free(struct feed *f);

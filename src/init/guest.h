@@ -6,4 +6,5 @@ struct guest {
     struct loop *loop;
     struct env *env;
     struct processes *processes;
+    struct fetches *fetches;
 };

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "init/channel.h"
+#include "init/fetch/fetch.h"
 #include "init/guest.h"
 #include "init/json-input.h"
 #include "init/process/process.h"
@@ -100,6 +101,8 @@ init_main(void)
     if (prepare_fds() < 0)
         return 2;
     log_init("casemate-init", LOG_LEVEL_INFO);
+    // Before anything else can take its place.
+    int fetch_program = fcntl(CONTROL_FETCH, F_SETFD, FD_CLOEXEC) < 0 ? -1 : CONTROL_FETCH;
     spawn_init();
     json_input_init();
     (void)umask(INITIAL_UMASK);
@@ -117,6 +120,7 @@ init_main(void)
         .loop = in.loop,
         .env = &env,
         .processes = processes_new(in.loop, CONTROL_MEMORY_EVENTS),
+        .fetches = fetches_new(fetch_program),
     };
     struct setup setup;
     setup_init(&setup, &env);

@@ -65,7 +65,8 @@ outqueue_produce(struct outport *p)
     outport_send_data(p, buf_bytes(&q->chunks) + CHUNK_HEAD, size);
     buf_consume(&q->chunks, CHUNK_HEAD + size);
     outport_set_ready(p); // behind the others
-    if (q->full && buf_size(&q->chunks) <= OUTQUEUE_LOW) {
+    // A producer that failed while there was no room is gone.
+    if (q->full && !q->over && buf_size(&q->chunks) <= OUTQUEUE_LOW) {
         q->full = false;
         q->events->wanted(q->user);
     }

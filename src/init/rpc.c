@@ -4,10 +4,12 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "init/env-rpc.h"
+#include "init/fetch/fetch.h"
 #include "init/files/files.h"
 #include "init/files/glob.h"
 #include "init/files/handles.h"
 #include "init/files/walk.h"
+#include "init/guest.h"
 #include "init/instream.h"
 #include "init/json-input.h"
 #include "init/process/process.h"
@@ -24,6 +26,7 @@ rpc_abort(struct call *call, const json_t *params)
     uint64_t id = 0;
     (void)param_index(params, "abortId", &id);
     calls_abort(call->channel, id);
+    fetches_abort(call_guest(call)->fetches, call->channel, id);
     call_ok_null(call);
 }
 
@@ -44,7 +47,7 @@ static const struct method methods[] = {
     {"envToObject", env_rpc_to_object, no_params},
     {"expandGlob", glob_start, glob_params},
     {"exposeHttp", NULL, NULL},
-    {"fetch", NULL, NULL},
+    {"fetch", fetch_start, fetch_params},
     {"fileClose", handles_close, handles_only_params},
     {"fileLock", handles_lock, handles_lock_params},
     {"fileRead", handles_read, handles_read_params},

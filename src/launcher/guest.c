@@ -157,9 +157,10 @@ place_descriptors(const struct guest_plan *plan, int *init_fd, int *sync, struct
     int control = fcntl(plan->control_fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
     int events = fcntl(plan->memory_events_fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
     int init = fcntl(plan->shop->init_fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
+    int fetch = fcntl(plan->shop->fetch_fd, F_DUPFD_CLOEXEC, FDS_ABOVE);
     int high_sync = fcntl(*sync, F_DUPFD_CLOEXEC, FDS_ABOVE);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (control < 0 || events < 0 || init < 0 || high_sync < 0 || null < 0)
+    if (control < 0 || events < 0 || init < 0 || fetch < 0 || high_sync < 0 || null < 0)
         return error_set_errno(err, errno, "place descriptors");
     // dup2 clears close-on-exec.
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -167,7 +168,8 @@ place_descriptors(const struct guest_plan *plan, int *init_fd, int *sync, struct
             return error_set_errno(err, errno, "place standard streams");
     }
     if (dup2(control, CONTROL_SOCKET) < 0 || dup2(events, CONTROL_MEMORY_EVENTS) < 0 ||
-        close_range(CONTROL_MEMORY_EVENTS + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
+        dup2(fetch, CONTROL_FETCH) < 0 ||
+        close_range(CONTROL_FETCH + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
         return error_set_errno(err, errno, "place descriptors");
     *init_fd = init;
     *sync = high_sync;

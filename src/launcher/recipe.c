@@ -73,9 +73,10 @@ size_t
 recipe_keep_fds(const struct recipe *r, int out[RECIPE_FDS_MAX])
 {
     const struct workshop *s = r->shop;
-    const int fds[] = {
-        s->base_fd,   s->init_fd,  s->worker_fd, s->disks.disks_fd, s->disks.templates_fd,
-        r->policy_fd, r->roots_fd, r->events_fd, r->control_fd,     r->ca_fd};
+    const int fds[] = {s->base_fd,    s->init_fd,        s->fetch_fd,
+                       s->worker_fd,  s->disks.disks_fd, s->disks.templates_fd,
+                       r->policy_fd,  r->roots_fd,       r->events_fd,
+                       r->control_fd, r->ca_fd};
     static_assert(ARRAY_SIZE(fds) <= RECIPE_FDS_MAX, "room for all");
     memcpy(out, fds, sizeof fds);
     return ARRAY_SIZE(fds);

@@ -172,16 +172,17 @@ copy_file(int from, int to, size_t max)
     }
 }
 
+// A program for the inside of sandboxes, as a file that nobody can change. Returns a descriptor.
 static int
-load_init(struct workshop *w, const char *path, struct error *err)
+load_program(const char *name, const char *path, struct error *err)
 {
     cleanup_fd int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return error_set_errno(err, errno, "open %s", path);
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    cleanup_fd int fd = memfd_create("casemate-init", flags | MFD_EXEC);
+    cleanup_fd int fd = memfd_create(name, flags | MFD_EXEC);
     if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("casemate-init", flags);
+        fd = memfd_create(name, flags);
     if (fd < 0)
         return error_set_errno(err, errno, "make a memory file");
     int r = copy_file(file, fd, INIT_SIZE_MAX);
@@ -191,8 +192,17 @@ load_init(struct workshop *w, const char *path, struct error *err)
         r = -errno;
     if (r < 0)
         return error_set_errno(err, -r, "load %s", path);
-    w->init_fd = TAKE_FD(fd);
-    return 0;
+    return TAKE_FD(fd);
+}
+
+static int
+load_programs(struct workshop *w, const struct launcher_options *o, struct error *err)
+{
+    w->init_fd = load_program("casemate-init", o->init, err);
+    if (w->init_fd < 0)
+        return -1;
+    w->fetch_fd = load_program("casemate-fetch", o->fetch, err);
+    return w->fetch_fd < 0 ? -1 : 0;
 }
 
 static int
@@ -219,6 +229,7 @@ workshop_open(struct workshop *ret, const struct launcher_options *options, stru
                            .ids_fd = -1,
                            .base_fd = -1,
                            .init_fd = -1,
+                           .fetch_fd = -1,
                            .worker_fd = -1,
                            .disks = {.disks_fd = -1, .templates_fd = -1}};
     cleanup_fd int state = -1;
@@ -228,7 +239,7 @@ workshop_open(struct workshop *ret, const struct launcher_options *options, stru
     instance_name(w->state_dir, instance);
     w->landlock_abi = landlock_probe(err);
     if (w->landlock_abi < 0 || disk_store_open(&w->disks, state, err) < 0 ||
-        find_worker(w, options, err) < 0 || load_init(w, options->init, err) < 0 ||
+        find_worker(w, options, err) < 0 || load_programs(w, options, err) < 0 ||
         seccomp_filter_build(&w->filter, err) < 0 ||
         cgroup_layout_init(&w->cgroups, instance, err) < 0 || sweep(w, err) < 0 ||
         watchdog_start(&w->cgroups, w->lock_fd, err) < 0 || enter_mount_namespace(w, err) < 0)
@@ -239,7 +250,7 @@ workshop_open(struct workshop *ret, const struct launcher_options *options, stru
 void
 workshop_close(struct workshop *w)
 {
-    const int fds[] = {w->base_fd,   w->ids_fd,         w->init_fd,
+    const int fds[] = {w->base_fd,   w->ids_fd,         w->init_fd,           w->fetch_fd,
                        w->worker_fd, w->disks.disks_fd, w->disks.templates_fd};
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         if (fds[i] >= 0)

@@ -20,6 +20,7 @@ struct launcher_options {
     const char *state_dir;
     const char *image;
     const char *init;
+    const char *fetch;
     const char *worker;
     const char *worker_user;
     enum log_level log_level;
@@ -31,6 +32,7 @@ struct workshop {
     int ids_fd;               // /run/casemate/ids
     int base_fd;              // root of the base image's mount
     int init_fd;              // sealed memfd of casemate-init
+    int fetch_fd;             // sealed memfd of casemate-fetch
     int worker_fd;            // casemate-proxy
     uid_t worker_uid;
     gid_t worker_gid;

@@ -12,6 +12,7 @@ enum control_init_fd {
     CONTROL_SOCKET = 3,
     CONTROL_MEMORY_EVENTS = 4, // read-only: cgroup v2 memory.events or v1 memory.oom_control: both
                                // have a line "oom_kill N"
+    CONTROL_FETCH = 5,         // sealed memfd: the program casemate-fetch
 };
 
 // oom_score_adj of the sandbox's processes (proc(5)). Nobody inside can go below init's

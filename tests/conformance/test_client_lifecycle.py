@@ -104,8 +104,6 @@ async def test_missing_params(sb):
 NOT_BUILT = [
     ("spawnDeno", {"code": "1", "extension": "ts", "stdout": "piped", "stderr": "piped"}),
     ("spawnDenoRepl", {"stdout": "piped", "stderr": "piped"}),
-    ("fetch", {"url": "https://example.com", "method": "GET", "headers": [], "redirect": "follow",
-               "abortId": 1}),
     ("exposeHttp", {"domain": "x", "port": 80}),
 ]
 

@@ -180,7 +180,7 @@ class Sandbox:
     def send(self, text) -> None:
         self.ws.send(text)
 
-    def start(self, method: str, **params) -> int:
+    def start(self, method: str, /, **params) -> int:
         """Sends a request and returns its id."""
         number = next(self._ids)
         self.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
@@ -200,7 +200,7 @@ class Sandbox:
             raise AppError(result["error"])
         return result["ok"]
 
-    def call(self, method: str, *, timeout: float | None = None, **params):
+    def call(self, method: str, /, *, timeout: float | None = None, **params):
         return self.finish(self.start(method, **params), timeout)
 
     def notify(self, method: str, **params) -> None:

@@ -67,6 +67,13 @@ find(const struct processes *ps, uint64_t pid)
     return map_get(&ps->by_pid, pid);
 }
 
+bool
+processes_has(const struct processes *ps, uint64_t pid)
+{
+    const struct process *p = find(ps, pid);
+    return p != NULL && !p->exited && !p->starting;
+}
+
 void
 process_insert(struct process *p)
 {

@@ -22,6 +22,8 @@ struct processes;
 
 // memory_events: descriptor with the line "oom_kill N", or -1.
 struct processes *processes_new(struct loop *loop, int memory_events);
+// A process that a client started and that has not ended.
+bool processes_has(const struct processes *ps, uint64_t pid);
 
 extern const struct param process_spawn_params[];
 extern const struct param process_wait_params[];

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { REPORT_FD = 3 };
+enum { REPORT_FD = 3, PROGRAM_FD = 4 };
 
 static const char DEFAULT_PATH[] = "/usr/local/bin:/usr/bin:/bin";
 
@@ -39,8 +39,8 @@ static void __attribute__((noreturn)) child_fail(enum spawn_stage stage, int sys
     _exit(127);
 }
 
-// The report pipe to 3, stdio to 0, 1 and 2, nothing else. All sources are above 3 and close on
-// exec.
+// The report pipe to 3, the program to 4 if it is given as a descriptor, stdio to 0, 1 and 2,
+// nothing else. All sources are above 4 and close on exec.
 static void
 child_set_fds(const struct spawn_plan *plan, int report)
 {
@@ -49,7 +49,9 @@ child_set_fds(const struct spawn_plan *plan, int report)
     for (int i = 0; i < 3; i++)
         if (dup2(plan->stdio[i], i) < 0)
             child_fail(SPAWN_STAGE_PREPARE, errno);
-    if (syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0) < 0)
+    if (plan->program > 0 && dup3(plan->program, PROGRAM_FD, O_CLOEXEC) < 0)
+        child_fail(SPAWN_STAGE_PREPARE, errno);
+    if (syscall(SYS_close_range, plan->program > 0 ? PROGRAM_FD + 1 : REPORT_FD + 1, ~0U, 0) < 0)
         child_fail(SPAWN_STAGE_PREPARE, errno);
 }
 
@@ -117,6 +119,10 @@ static void __attribute__((noreturn)) child_run(const struct spawn_plan *plan, i
     if (chdir(plan->cwd) < 0)
         child_fail(SPAWN_STAGE_CWD, errno);
     child_set_signals();
+    if (plan->program > 0) {
+        (void)syscall(SYS_execveat, PROGRAM_FD, "", plan->argv, plan->env, AT_EMPTY_PATH);
+        child_fail(SPAWN_STAGE_EXEC, errno);
+    }
     if (*plan->command == '\0')
         child_fail(SPAWN_STAGE_EXEC, ENOENT);
     if (strchr(plan->command, '/') == NULL)

@@ -42,6 +42,7 @@ start_launcher(struct fixture *f)
         const struct launcher_options options = {.state_dir = f->state_dir,
                                                  .image = BASE_IMAGE,
                                                  .init = GUEST_SHELL,
+                                                 .fetch = GUEST_SHELL,
                                                  .worker = WORKER_ECHO,
                                                  .worker_user = "nobody"};
         (void)close(pair[0]);
@@ -234,7 +235,8 @@ test_inside(void **state)
          "65535:65535\n"},
         {"root\nchown 65536 /etc/t 2>/dev/null || echo refused", "refused\n"},
         {"app\nnproc; ls /sys | wc -l", "1\n0\n"},
-        {"root\nls /proc/1/fd | wc -l; cat /proc/cmdline", "5\n"},
+        // Standard streams, and those of enum control_init_fd.
+        {"root\nls /proc/1/fd | wc -l; cat /proc/cmdline", "6\n"},
         {"root\nmkdir /opt/a /opt/b; echo x > /opt/a/f; mv /opt/a/f /opt/b/; cat /opt/b/f", "x\n"},
         {"app\ncat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '", "lo\n"},
     };
