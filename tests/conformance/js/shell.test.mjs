@@ -3,7 +3,7 @@
 // modifiers, so each test has one.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { KillController, sandbox, SandboxCommandError } from "./sdk.mjs";
+import { delay, KillController, sandbox, SandboxCommandError } from "./sdk.mjs";
 
 const options = { timeout: 30_000 };
 
@@ -111,9 +111,10 @@ test("a signal that the process takes for itself", options, async () => {
 
 test("stopped and continued", options, async () => {
   const sb = await sandbox();
-  const child = await sb.spawn("sleep", { args: ["0.5"] });
+  const child = await sb.spawn("sleep", { args: ["2"] });
   await child.kill("SIGSTOP");
-  assert.match(await sb.fs.readTextFile(`/proc/${child.pid}/stat`), /\) T /);
+  // The signal is sent when kill is answered; the process stops when it next runs.
+  while (!/\) T /.test(await sb.fs.readTextFile(`/proc/${child.pid}/stat`))) await delay(10);
   await child.kill("SIGCONT");
   assert.equal((await child.status).code, 0);
 });
