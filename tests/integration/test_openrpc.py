@@ -2,8 +2,10 @@
 """api/openrpc.json: it has init's methods and parameters and no others, and what it tells of results is
 what comes."""
 
+import base64
 import importlib.machinery
 import importlib.util
+import json
 import pathlib
 import re
 
@@ -11,6 +13,7 @@ import pytest
 
 from harness import contract
 from harness.contract import BUILT, DOCUMENT, METHODS, violations
+from harness.rpc import Sandbox
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
@@ -143,6 +146,39 @@ def calls(sb):
     do("processKill", pid=pid, signal="SIGINT")
     do("processWait", pid=pid)
     return set(number)
+
+
+def test_notifications_are_as_described(instance):
+    """A session with every kind of stream: what the server sent is in the document, in form and in direction."""
+    notes = {(n["name"], n["from"]): n for n in DOCUMENT["x-notifications"]}
+    with Sandbox(instance) as sb:
+        sb.sh("echo out; echo err >&2")
+        number = sb.call("walk", path="/etc/default")["streamId"]
+        sb.wait(lambda: sb.streams.get(number) and sb.streams[number].ended)
+        # A tree that is deeper than paths are long ends its stream with an error.
+        sb.python("import os\nfor i in range(40):\n  os.mkdir('d' * 200); os.chdir('d' * 200)")
+        deep = sb.call("walk", path=".")["streamId"]
+        sb.wait(lambda: sb.streams.get(deep) and sb.streams[deep].ended)
+        stdin = sb.open_stream()
+        sb.collect(sb.spawn("true", stdinStreamId=stdin))
+        sb.enqueue(stdin, b"too late")
+        sb.wait(lambda: stdin in sb.cancelled)
+        seen = set()
+        for text in sb.messages:
+            message = json.loads(text)
+            if "id" in message:
+                continue
+            assert set(message) == {"jsonrpc", "method", "params"}
+            note = notes[message["method"], "server"]
+            params = {p["name"]: p["schema"] for p in note["params"]}
+            assert set(message["params"]) == set(params)
+            for key, value in message["params"].items():
+                assert not violations(params[key], value, key)
+            if message["method"].endswith("enqueue") and message["params"]["streamId"] == number:
+                entry = json.loads(base64.b64decode(message["params"]["data"]))
+                assert not violations(contract.SCHEMAS["Entry"], entry)
+            seen.add(message["method"].removeprefix("$sandbox.stream."))
+        assert seen == {"start", "enqueue", "end", "error", "cancel"}
 
 
 # Their answers are held to the document where they are tested (docs/compatibility.md tells where).
