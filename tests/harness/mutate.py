@@ -110,3 +110,76 @@ def id_text(rng: random.Random, number: int) -> str:
     ])()
 
 
+# Where a change would make later calls of the same sandbox impossible.
+TAME = {"envSet": "key", "chmod": "path", "remove": "path", "rename": "oldPath", "chown": "path"}
+# Methods that start or reach other programs, which have tests of their own.
+LEFT_OUT = {"spawnDeno", "spawnDenoRepl", "denoHttpWait", "denoReplCall", "denoReplClose", "denoReplEval",
+            "exposeHttp", "fetch"}
+
+
+def base_params(sb, rng: random.Random) -> dict[str, dict]:
+    """For each method that is built, params with which it works; sb is anything that has call() and spawn()."""
+    sb.call("umask", mask=0o22)
+    w = f"w{rng.getrandbits(64):x}"
+    sb.call("mkdir", path=f"{w}/d", options={"recursive": True})
+    for name in ("a", "b"):
+        sb.call("writeTextFile", path=f"{w}/{name}", content="sand")
+    handle = sb.call("open", path=f"{w}/b", options={"read": True, "write": True})["fileHandleId"]
+    pid = sb.spawn("true", stdout="null", stderr="null", clearEnv=True)["pid"]
+    sb.call("processWait", pid=pid)
+    fresh = f"{w}/{rng.getrandbits(64):x}"
+    known = {name: {"path": f"{w}/a"} for name in (
+        "readFile", "readTextFile", "stat", "lstat", "realPath", "create")}
+    known |= {name: {"fileHandleId": handle} for name in (
+        "fileStat", "fileSync", "fileSyncData", "fileLock", "fileUnlock", "fileTruncate")}
+    return known | {
+        "abort": {"abortId": 3}, "readDir": {"path": w}, "readLink": {"path": f"{w}/a"},
+        "chmod": {"path": f"{w}/a", "mode": 0o644}, "chown": {"path": f"{w}/a", "uid": None, "gid": None},
+        "copyFile": {"fromPath": f"{w}/a", "toPath": f"{w}/c"}, "link": {"target": f"{w}/a", "path": fresh},
+        "symlink": {"target": "a", "path": fresh, "options": {"type": "file"}},
+        "rename": {"oldPath": f"{w}/c", "newPath": f"{w}/e"}, "remove": {"path": fresh, "options": {"recursive": True}},
+        "mkdir": {"path": fresh, "options": {"recursive": True, "mode": 0o700}},
+        "truncate": {"name": f"{w}/a", "length": 4}, "umask": {"mask": 0o22},
+        "utime": {"path": f"{w}/a", "atime": 1, "mtime": "2026-03-04T05:06:07.089Z"},
+        "makeTempDir": {"options": {"dir": w, "prefix": "p", "suffix": "s"}},
+        "makeTempFile": {"options": {"dir": w, "prefix": "p", "suffix": "s"}},
+        "walk": {"path": w, "maxDepth": 1, "exts": ["x"], "match": [{"source": "a", "flags": "i"}], "skip": []},
+        "expandGlob": {"glob": f"{w}/[a-c]*", "root": ".", "exclude": [f"{w}/c"], "extended": True},
+        "writeFile": {"path": f"{w}/a", "content": "c2FuZA==", "options": {"append": False, "mode": 0o644}},
+        "writeTextFile": {"path": f"{w}/a", "content": "sand", "options": {"create": True}},
+        "open": {"path": f"{w}/a", "options": {"read": True, "mode": 0o600}},
+        "fileWrite": {"fileHandleId": handle, "data": "c2FuZA=="},
+        "fileSeek": {"fileHandleId": handle, "offset": "0", "whence": 0},
+        "fileRead": {"fileHandleId": handle, "length": 10},
+        "fileUtime": {"fileHandleId": handle, "atime": 1, "mtime": 2}, "fileClose": {"fileHandleId": 12345},
+        "envSet": {"key": "STAGE", "value": "x"}, "envGet": {"key": "STAGE"}, "envDelete": {"key": "STAGE"},
+        "envToObject": {},
+        "spawn": {"command": "true", "args": ["a", "b"], "env": {"A": "1"}, "clearEnv": True, "cwd": w,
+                  "stdout": "null", "stderr": "null"},
+        "processWait": {"pid": pid}, "processKill": {"pid": pid, "signal": "SIGTERM"},
+    }
+
+
+def spoilt(rng: random.Random, method: str, params: dict) -> dict:
+    while True:
+        changed = mutate(rng, method, params)
+        member = TAME.get(method)
+        if member is None or changed.get(member) == params[member] or wrong(method, changed):
+            return changed
+
+
+def check(method: str, params: dict, message: dict) -> None:
+    """Whether the answer is the one that the document tells of these params."""
+    code = message.get("error", {}).get("code")
+    bad = wrong(method, params)
+    if has_nul_key(params):
+        assert code == -32600, message
+    elif bad:
+        assert code == -32602, f"{method} took {bad}: {params!r:.500} {message!r:.500}"
+        paths = {issue["path"][0] for issue in json.loads(message["error"]["data"]["message"])}
+        assert paths == bad, f"{method}: {bad} are wrong, {paths} are named"
+    elif has_nul(method, params):
+        error = message["result"]["error"]
+        assert (error["constructorName"], error["code"]) == ("TypeError", None), error
+    else:
+        assert code in (None, -32602), message
