@@ -236,6 +236,33 @@ def test_a_message_in_fragments_that_is_too_long(shared):
     assert shared.check_sh("echo on") == "on\n"
 
 
+def cheap_frame(payload: bytes) -> bytes:
+    """A text frame whose mask is zero, so that making it costs nothing."""
+    return bytes([0x80 | rpc.TEXT, 0xFF]) + struct.pack(">Q", len(payload)) + bytes(4) + payload
+
+
+@pytest.mark.seconds(120)
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_longest_message(shared, more):
+    """128 MiB to the byte are taken, one byte more is not."""
+    size = contract.DOCUMENT["x-limits"]["messageBytes"] + more
+    text = b'{"jsonrpc":"2.0","id":1,"method":"envGet","params":{"key":"HOME"}'
+    text += b" " * (size - len(text) - 1) + b"}"
+    with RawSocket(shared.instance, timeout=60) as sock:
+        assert sock.upgrade(f"/api/v3/sandbox/{shared.id}/connect", config=None)[0] == 101
+        try:
+            sock.send(cheap_frame(text))
+        except ConnectionError:
+            assert more  # it may have stopped listening before
+        if more:
+            assert sock.close_code() == 1009
+        else:
+            opcode, _, payload = sock.frame()
+            assert opcode == rpc.TEXT, payload
+            assert json.loads(payload) == {"jsonrpc": "2.0", "id": 1, "result": {"ok": "/home/app"}}
+    assert shared.check_sh("echo on") == "on\n"
+
+
 @pytest.mark.seconds(120)
 def test_a_document_that_is_much_larger_than_its_text(shared):
     """Empty arrays: a few bytes of text, some hundred of memory each."""

@@ -203,3 +203,63 @@ def test_a_method_that_is_not_described_is_not_found(shared):
     for name in ("download", "Spawn", "spawn ", "", "__proto__", "$sandbox.stream.start"):
         error = shared.answer(shared.start(name))["error"]
         assert error == {"code": -32601, "message": "Method not found"}, name
+
+
+# Calls that fail, with the class that the document tells of the method: all of them, and no others.
+OPEN = {"path": "e/f", "options": {"createNew": True, "write": True}}
+FAILURES = [
+    ("chmod", {"path": "none", "mode": 0}, "NotFound"), ("chmod", {"path": "/etc", "mode": 0}, "PermissionDenied"),
+    ("chown", {"path": "none", "uid": None}, "NotFound"), ("chown", {"path": "e", "uid": 0}, "PermissionDenied"),
+    ("copyFile", {"fromPath": "none", "toPath": "x"}, "NotFound"),
+    ("copyFile", {"fromPath": "e/f", "toPath": "e"}, "IsADirectory"),
+    ("create", {"path": "none/x"}, "NotFound"), ("create", {"path": "/etc/x"}, "PermissionDenied"),
+    ("envSet", {"key": "A=B", "value": ""}, "TypeError"),
+    ("expandGlob", {"glob": "[z-a]"}, "SyntaxError"), ("expandGlob", {"glob": "*", "exclude": ["[z-a]"]}, "SyntaxError"),
+    ("expandGlob", {"glob": "*/" * 70}, "RangeError"), ("expandGlob", {"glob": "*/../x"}, "NotSupported"),
+    ("expandGlob", {"glob": "x" * 300}, "Error"),
+    ("link", {"target": "none", "path": "x"}, "NotFound"), ("link", {"target": "e/f", "path": "e/f"}, "AlreadyExists"),
+    ("mkdir", {"path": "e"}, "AlreadyExists"), ("mkdir", {"path": "none/x"}, "NotFound"),
+    ("open", {"path": "none"}, "NotFound"), ("open", OPEN, "AlreadyExists"),
+    ("open", {"path": "/etc/shadow"}, "PermissionDenied"),
+    ("open", {"path": "e/f", "options": {"create": True}}, "TypeError"),
+    ("processKill", {"pid": 999999}, "TypeError"), ("processWait", {"pid": 999999}, "NotFound"),
+    ("readDir", {"path": "none"}, "NotFound"), ("readDir", {"path": "e/f"}, "NotADirectory"),
+    ("readFile", {"path": "none"}, "NotFound"), ("readFile", {"path": "e"}, "IsADirectory"),
+    ("readFile", {"path": "e/large"}, "RangeError"), ("readLink", {"path": "none"}, "NotFound"),
+    ("readLink", {"path": "e/f"}, "TypeError"),
+    ("readTextFile", {"path": "none"}, "NotFound"), ("readTextFile", {"path": "e"}, "IsADirectory"),
+    ("readTextFile", {"path": "e/large"}, "RangeError"), ("realPath", {"path": "none"}, "NotFound"),
+    ("remove", {"path": "none"}, "NotFound"), ("remove", {"path": "e"}, "Error"),
+    ("rename", {"oldPath": "none", "newPath": "x"}, "NotFound"),
+    ("spawn", {"command": "none", "stdout": "null", "stderr": "null"}, "NotFound"),
+    ("spawn", {"command": "/etc/hostname", "stdout": "null", "stderr": "null"}, "PermissionDenied"),
+    ("stat", {"path": "none"}, "NotFound"), ("lstat", {"path": "none"}, "NotFound"),
+    ("symlink", {"target": "x", "path": "e"}, "AlreadyExists"), ("symlink", {"target": "x", "path": "none/x"}, "NotFound"),
+    ("truncate", {"name": "none"}, "NotFound"), ("utime", {"path": "none", "atime": 1, "mtime": 1}, "NotFound"),
+    ("walk", {"path": "none"}, "NotFound"), ("walk", {"path": "e", "match": [{"source": "(", "flags": ""}]}, "SyntaxError"),
+    ("walk", {"path": "e", "exts": ["x"] * 2000}, "RangeError"),
+    ("walk", {"path": "e", "match": [{"source": "a", "flags": "v"}]}, "NotSupported"),
+    *((method, params, expected) for method in ("writeFile", "writeTextFile") for params, expected in (
+        ({"path": "none/x", "content": ""}, "NotFound"), ({"path": "e", "content": ""}, "IsADirectory"),
+        ({"path": "e/f", "content": "", "options": {"createNew": True}}, "AlreadyExists"))),
+    *((name, {"fileHandleId": 9999, **more}, "BadResource") for name, more in {
+        "fileClose": {}, "fileLock": {}, "fileRead": {"length": 1}, "fileSeek": {"offset": 0, "whence": 0}, "fileStat": {},
+        "fileSync": {}, "fileSyncData": {}, "fileTruncate": {}, "fileUnlock": {}, "fileUtime": {"atime": 1, "mtime": 1},
+        "fileWrite": {"data": ""}}.items()),
+]
+
+
+def test_failures_are_as_described(instance):
+    with Sandbox(instance) as sb:
+        sb.check_sh("mkdir e && touch e/f && truncate -s 200M e/large")
+        seen, other = {}, []
+        for method, params, expected in FAILURES:
+            message = sb.answer(sb.start(method, **params))
+            contract.check_answer(method, message)
+            found = message.get("result", {}).get("error", {}).get("constructorName")
+            seen.setdefault(method, set()).add(found)
+            if found != expected:
+                other.append((method, params, message))
+        assert not other
+    told = {n: set(m["x-error-classes"]) for n, m in BUILT.items() if m["x-error-classes"] and n not in ELSEWHERE}
+    assert seen == told
