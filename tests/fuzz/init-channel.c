@@ -29,7 +29,7 @@ require(bool holds)
 static bool
 is_harmless(const char *name)
 {
-    return strncmp(name, "env", 3) == 0 || strcmp(name, "abort") == 0;
+    return strncmp(name, "env", 3) == 0;
 }
 
 static bool
@@ -89,6 +89,9 @@ on_message(struct channel *c, uint64_t number, bool is_call, struct buf *text)
         !params_fit(m, params)) {
         rpc_message(c, number, is_call, text);
     } else {
+        uint64_t abort_id;
+        if (strcmp(name, "abort") == 0 && param_index(params, "abortId", &abort_id))
+            calls_abort(c, abort_id);
         take_stream(c, params);
         call_ok(call_new(c, number), json_incref(json_object_get(message, "params")));
     }

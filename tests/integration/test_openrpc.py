@@ -56,7 +56,7 @@ def test_it_is_openrpc():
         assert method["summary"] and method["paramStructure"] == "by-name"
         assert set(method["result"]) == {"name", "schema"}
         for p in method["params"]:
-            assert {"name", "required", "schema"} <= set(p) <= {"name", "required", "schema", "description"}
+            assert {"name", "required", "schema"} <= set(p) <= {"name", "required", "schema", "description", "x-own-check"}
         for error in method["errors"]:
             assert error["$ref"].removeprefix("#/components/errors/") in DOCUMENT["components"]["errors"]
 
