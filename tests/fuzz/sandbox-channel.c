@@ -24,6 +24,7 @@ struct client {
     struct json_scan scan;
     struct buf text; // of the message so far
     bool in_message;
+    bool cut; // a message was ended before it was whole, which only a close may do
     bool closed;
     uint64_t ping;
     struct manager *manager;
@@ -88,7 +89,9 @@ on_text(void *user, const void *data, size_t size, bool first, bool last)
     require(buf_append(&c->text, data, size) == 0);
     (void)json_scan_feed(&c->scan, data, size); // "pong" is none
     c->in_message = !last;
-    if (last)
+    if (last && !first && size == 0)
+        c->cut = true;
+    else if (last)
         check_message(c);
 }
 
@@ -170,6 +173,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (length > size - at - 3)
             length = size - at - 3;
         run_record(c, &client, data[at] & 0x3f, data + at + 3, length);
+        require(!client.cut || client.closed);
         at += 3 + length;
     }
     require(client.closed == (s.state != SANDBOX_RUNNING) || s.state == SANDBOX_RUNNING);
