@@ -106,6 +106,13 @@ rpc_method(const char *name)
     return NULL;
 }
 
+const struct method *
+rpc_methods(size_t *ret_count)
+{
+    *ret_count = ARRAY_SIZE(methods);
+    return methods;
+}
+
 static void
 not_supported(struct call *call, const struct method *m)
 {

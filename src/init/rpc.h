@@ -14,6 +14,8 @@ struct method {
 };
 
 const struct method *rpc_method(const char *name); // NULL if there is none
+// All of them, in the order of their names; api/openrpc.json is held to this table.
+const struct method *rpc_methods(size_t *ret_count);
 
 // As channels.message.
 void rpc_message(struct channel *c, uint64_t number, bool is_call, struct buf *text);

@@ -120,15 +120,17 @@ static void
 on_launcher(uv_poll_t *poll, int status, int events)
 {
     struct manager *m = poll->data;
-    (void)status;
+    // An error of the socket, as when the launcher died with messages of ours unread: libuv has
+    // stopped the watch, so nothing would tell of it again.
+    bool failed = status < 0;
     (void)events;
-    while (uv_is_active((uv_handle_t *)poll)) {
+    while (failed || uv_is_active((uv_handle_t *)poll)) {
         struct launch_message message;
         struct error err = {0};
         int fds[FD_PASS_MAX];
         size_t fd_count = 0;
         int r = launch_recv(m->launcher, &message, fds, &fd_count, &err);
-        if (r < 0 && (err.sys == EAGAIN || err.sys == EINTR))
+        if (r < 0 && !failed && (err.sys == EAGAIN || err.sys == EINTR))
             return;
         if (r <= 0) {
             if (r == 0)

@@ -10,11 +10,34 @@ import os
 
 import pytest
 from faces import Face
+from recorder import Recorder
 
 # An interpreter without the client has nothing to run here.
 collect_ignore_glob = [] if importlib.util.find_spec("deno_sandbox") else ["test_*.py"]
 
 _loop = asyncio.new_event_loop()
+_recorder = Recorder()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "unsupported: the client's methods in it are refused, by design or not built yet")
+    if importlib.util.find_spec("deno_sandbox"):
+        _recorder.watch_all()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    _recorder.test = (item.nodeid, item.get_closest_marker("unsupported") is not None)
+    outcome = yield
+    _recorder.test = None
+    if outcome.excinfo:
+        _recorder.failed(item.nodeid)
+
+
+def pytest_sessionfinish():
+    """CASEMATE_USED: where tools/compatibility finds what was used, and whether it worked."""
+    if os.environ.get("CASEMATE_USED"):
+        _recorder.write(os.environ["CASEMATE_USED"])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -435,9 +435,9 @@ static const struct outqueue_events glob_events = {.wanted = glob_wanted, .gone 
 // Start. NULL or an error object.
 
 static json_t *
-too_large(void)
+not_a_pattern(void)
 {
-    return error_object("RangeError", NULL, "The pattern is too large");
+    return error_object("SyntaxError", NULL, "Invalid pattern, or too large a one");
 }
 
 static struct regex *
@@ -485,12 +485,12 @@ take_segment(struct glob *g, const char *segment, size_t size)
     if (parent)
         return error_object("NotSupported", "ENOTSUP", "'..' behind a wildcard is not supported");
     if (g->segment_count == GLOB_SEGMENTS_MAX)
-        return too_large();
+        return error_object("RangeError", NULL, "The pattern is too large");
     struct regex *r = NULL;
     if (!glob_is_star(segment, size, &g->syntax)) {
         r = compile_segment(g, segment, size);
         if (r == NULL)
-            return too_large();
+            return not_a_pattern();
     }
     g->segments[g->segment_count++] = r;
     return NULL;
@@ -536,7 +536,7 @@ take_options(struct glob *g, const json_t *o, const char *pattern)
     for (size_t i = 0; i < json_array_size(exclude); i++) {
         struct regex *one = compile_exclude(g, json_string_value(json_array_get(exclude, i)));
         if (one == NULL)
-            return too_large();
+            return not_a_pattern();
         g->excludes[g->exclude_count++] = one;
     }
     return take_pattern(g, pattern);

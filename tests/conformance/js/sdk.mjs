@@ -5,13 +5,16 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { after } from "node:test";
+import { watchAll } from "./recorder.mjs";
 
 const root = path.join(process.env.CASEMATE_JS_SDK, "node_modules/@deno/sandbox");
 export const version = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).version;
-const sdk = await import(pathToFileURL(path.join(root, "esm/mod.js")).href);
+export const sdk = await import(pathToFileURL(path.join(root, "esm/mod.js")).href);
+await watchAll(root, sdk);
 export const {
   Sandbox,
   Client,
+  KillController,
   SandboxCommandError,
   ConnectionClosedError,
   ConnectionEstablishmentError,

@@ -45,6 +45,7 @@ struct bench {
     char audit[64];
     struct guest guests[2];
     struct sandbox *created;
+    bool launcher_gone;
 };
 
 static void
@@ -189,6 +190,13 @@ create(struct bench *b, struct guest *g)
         ;
 }
 
+static void
+on_launcher_gone(void *user, const struct error *why)
+{
+    (void)why;
+    ((struct bench *)user)->launcher_gone = true;
+}
+
 static int
 set_up(void **state)
 {
@@ -210,7 +218,9 @@ set_up(void **state)
                                       .region = "ord",
                                       .roots_file = b.roots,
                                       .audit_file = b.audit,
-                                      .sandboxes_max = 8};
+                                      .sandboxes_max = 8,
+                                      .on_launcher_gone = on_launcher_gone,
+                                      .user = &b};
     b.launcher = pair[1];
     assert_int_equal(manager_new(&b.loop, &options, &b.manager, &err), 0);
     from_launcher(&b, &(struct launch_message){.type = LAUNCH_READY}, NULL, 0);
@@ -232,6 +242,17 @@ ended(struct bench *b, struct guest *g)
 }
 
 static int
+tear_down_rest(struct bench *b)
+{
+    manager_free(b->manager);
+    (void)uv_run(&b->loop, UV_RUN_DEFAULT); // until the audit file is written
+    assert_int_equal(uv_loop_close(&b->loop), 0);
+    (void)unlink(b->roots);
+    (void)unlink(b->audit);
+    return 0;
+}
+
+static int
 tear_down(void **state)
 {
     struct bench *b = *state;
@@ -239,13 +260,20 @@ tear_down(void **state)
         sandbox_end(b->guests[i].sandbox, SANDBOX_END_KILLED);
         ended(b, &b->guests[i]);
     }
-    manager_free(b->manager);
     (void)close(b->launcher);
-    (void)uv_run(&b->loop, UV_RUN_DEFAULT); // until the audit file is written
-    assert_int_equal(uv_loop_close(&b->loop), 0);
-    (void)unlink(b->roots);
-    (void)unlink(b->audit);
-    return 0;
+    return tear_down_rest(b);
+}
+
+static int
+tear_down_without_launcher(void **state)
+{
+    struct bench *b = *state;
+    for (int i = 0; i < 2; i++) {
+        (void)close(b->guests[i].fd);
+        (void)close(b->guests[i].events);
+        buf_done(&b->guests[i].in);
+    }
+    return tear_down_rest(b);
 }
 
 static void
@@ -858,6 +886,19 @@ an_event_is_of_its_own_sandbox(void **state)
     assert_int_equal(sandbox_end_reason(g->sandbox), SANDBOX_END_FAULT);
 }
 
+// The socket has an error then, where it would otherwise have an end.
+static void
+a_launcher_that_dies_with_messages_unread_is_noticed(void **state)
+{
+    struct bench *b = *state;
+    sandbox_end(b->guests[0].sandbox,
+                SANDBOX_END_KILLED); // tells the launcher, which does not read
+    (void)close(b->launcher);
+    turn(b);
+    assert_true(b->launcher_gone);
+    assert_int_equal(sandbox_end_reason(b->guests[1].sandbox), SANDBOX_END_FAULT);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -883,6 +924,8 @@ main(void)
         TEST(events_come_in_lines),
         TEST(too_many_events_in_one_datagram_end_the_sandbox),
         TEST(an_event_is_of_its_own_sandbox),
+        cmocka_unit_test_setup_teardown(a_launcher_that_dies_with_messages_unread_is_noticed,
+                                        set_up, tear_down_without_launcher),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
