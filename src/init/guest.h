@@ -7,4 +7,5 @@ struct guest {
     struct env *env;
     struct processes *processes;
     struct fetches *fetches;
+    struct deno *deno;
 };

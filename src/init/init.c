@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "init/channel.h"
+#include "init/deno/deno.h"
 #include "init/fetch/fetch.h"
 #include "init/guest.h"
 #include "init/json-input.h"
@@ -50,13 +51,16 @@ prepare_fds(void)
     return 0;
 }
 
-// PID 1 gets no signal that it does not ask for; SIGCHLD comes through a descriptor.
+// PID 1 gets no signal that it does not ask for; SIGCHLD comes through a descriptor. What was
+// ignored when the service was started (a shell's background job ignores SIGINT) is not handed on.
 static void
 prepare_signals(void)
 {
     sigset_t all;
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, NULL);
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
@@ -121,6 +125,7 @@ init_main(void)
         .env = &env,
         .processes = processes_new(in.loop, CONTROL_MEMORY_EVENTS),
         .fetches = fetches_new(fetch_program),
+        .deno = deno_new(in.loop),
     };
     struct setup setup;
     setup_init(&setup, &env);

@@ -20,11 +20,14 @@ enum {
 static const double SAFE_INTEGER_MAX = 9007199254740991.0;
 
 static const char *const expected_names[] = {
-    [PARAM_NONE] = "never",    [PARAM_STRING] = "string",    [PARAM_NAME] = "string",
-    [PARAM_NUMBER] = "number", [PARAM_INTEGER] = "int",      [PARAM_INDEX] = "nonnegative int",
-    [PARAM_BOOL] = "boolean",  [PARAM_NAMES] = "array",      [PARAM_NAME_MAP] = "record",
-    [PARAM_CHOICE] = "string", [PARAM_DATE] = "date string", [PARAM_OBJECT] = "object",
-    [PARAM_OFFSET] = "int",    [PARAM_REGEXES] = "array",
+    [PARAM_NONE] = "never",       [PARAM_STRING] = "string",
+    [PARAM_NAME] = "string",      [PARAM_NUMBER] = "number",
+    [PARAM_INTEGER] = "int",      [PARAM_INDEX] = "nonnegative int",
+    [PARAM_BOOL] = "boolean",     [PARAM_NAMES] = "array",
+    [PARAM_NAME_MAP] = "record",  [PARAM_CHOICE] = "string",
+    [PARAM_DATE] = "date string", [PARAM_OBJECT] = "object",
+    [PARAM_OFFSET] = "int",       [PARAM_REGEXES] = "array",
+    [PARAM_LIST] = "array",       [PARAM_FLAG_OR_NAMES] = "boolean or array",
 };
 static_assert(ARRAY_SIZE(expected_names) == PARAM_TYPE_MAX, "a name for each type");
 
@@ -203,8 +206,11 @@ type_fits(enum param_type type, const json_t *v)
     case PARAM_BOOL:
         return json_is_boolean(v);
     case PARAM_NAMES:
+    case PARAM_LIST:
     case PARAM_REGEXES:
         return json_is_array(v);
+    case PARAM_FLAG_OR_NAMES:
+        return json_is_boolean(v) || json_is_array(v);
     case PARAM_NAME_MAP:
     case PARAM_OBJECT:
         return json_is_object(v);
@@ -255,7 +261,7 @@ check_value(struct check *k, const struct param *p, const json_t *v)
     }
     if (p->type == PARAM_NAME)
         check_name(k, v);
-    else if (p->type == PARAM_NAMES)
+    else if (p->type == PARAM_NAMES || (p->type == PARAM_FLAG_OR_NAMES && json_is_array(v)))
         check_names(k, v);
     else if (p->type == PARAM_NAME_MAP)
         check_name_map(k, v);

@@ -16,12 +16,14 @@ enum param_type {
     PARAM_INDEX,   // an integer from 0
     PARAM_OFFSET,  // an integer of 64 bits, as a number or as decimal text
     PARAM_BOOL,
-    PARAM_NAMES,    // array of PARAM_NAME
-    PARAM_NAME_MAP, // object whose keys and values are PARAM_NAME
-    PARAM_CHOICE,   // one of choices
-    PARAM_DATE,     // ISO 8601 text, or a number of seconds
-    PARAM_OBJECT,   // members
-    PARAM_REGEXES,  // array of objects with source and flags, strings without NUL
+    PARAM_NAMES,         // array of PARAM_NAME
+    PARAM_NAME_MAP,      // object whose keys and values are PARAM_NAME
+    PARAM_CHOICE,        // one of choices
+    PARAM_DATE,          // ISO 8601 text, or a number of seconds
+    PARAM_OBJECT,        // members
+    PARAM_FLAG_OR_NAMES, // a boolean, or as PARAM_NAMES
+    PARAM_LIST,          // array of anything
+    PARAM_REGEXES,       // array of objects with source and flags, strings without NUL
     PARAM_TYPE_MAX
 };
 

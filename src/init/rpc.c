@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "init/deno/deno.h"
 #include "init/env-rpc.h"
 #include "init/fetch/fetch.h"
 #include "init/files/files.h"
@@ -37,10 +38,10 @@ static const struct method methods[] = {
     {"chown", files_chown, files_chown_params},
     {"copyFile", files_copy, files_copy_params},
     {"create", handles_create, files_path_params},
-    {"denoHttpWait", NULL, NULL},
-    {"denoReplCall", NULL, NULL},
-    {"denoReplClose", NULL, NULL},
-    {"denoReplEval", NULL, NULL},
+    {"denoHttpWait", deno_http_wait, deno_pid_params},
+    {"denoReplCall", deno_repl_call, deno_repl_call_params},
+    {"denoReplClose", deno_repl_close, deno_pid_params},
+    {"denoReplEval", deno_repl_eval, deno_repl_eval_params},
     {"envDelete", env_rpc_delete, env_rpc_key_params},
     {"envGet", env_rpc_get, env_rpc_key_params},
     {"envSet", env_rpc_set, env_rpc_set_params},
@@ -75,8 +76,8 @@ static const struct method methods[] = {
     {"remove", files_remove, files_remove_params},
     {"rename", files_rename, files_rename_params},
     {"spawn", process_spawn, process_spawn_params},
-    {"spawnDeno", NULL, NULL},
-    {"spawnDenoRepl", NULL, NULL},
+    {"spawnDeno", deno_run, deno_run_params},
+    {"spawnDenoRepl", deno_repl, deno_repl_params},
     {"stat", files_stat, files_path_params},
     {"symlink", files_symlink, files_symlink_params},
     {"truncate", files_truncate, files_truncate_params},

@@ -74,11 +74,13 @@ struct result_shape {
     const char *method;
     const char *keys[FRAME_RESULT_STREAMS_MAX];
     size_t count;
+    bool last_is_watcher; // told as text, and carries restarts only
 };
 
 struct guest_stream {
     uint64_t wire_id;
     bool started;
+    bool is_watcher;
 };
 
 struct barrier {

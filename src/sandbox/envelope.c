@@ -21,7 +21,7 @@
 
 static const struct result_shape result_shapes[] = {
     {"spawn", {"stdoutStreamId", "stderrStreamId"}, 2},
-    {"spawnDeno", {"stdoutStreamId", "stderrStreamId"}, 2},
+    {"spawnDeno", {"stdoutStreamId", "stderrStreamId", "watcherId"}, 3, .last_is_watcher = true},
     {"spawnDenoRepl", {"stdoutStreamId", "stderrStreamId"}, 2},
     {"vscode", {"stdoutStreamId", "stderrStreamId"}, 2},
     {"walk", {"streamId"}, 1},
@@ -134,7 +134,7 @@ trim(const uint8_t *text, size_t *size)
 
 // Maps a number that the guest announces to a fresh wire id; 0 stays "no stream".
 static int
-announce(struct channel *c, uint32_t number, uint64_t *ret_wire_id)
+announce(struct channel *c, uint32_t number, bool is_watcher, uint64_t *ret_wire_id)
 {
     *ret_wire_id = 0;
     if (number == 0)
@@ -143,6 +143,7 @@ announce(struct channel *c, uint32_t number, uint64_t *ret_wire_id)
         return -1;
     struct guest_stream *g = xcalloc(1, sizeof *g);
     g->wire_id = c->sandbox->manager->next_wire_id++;
+    g->is_watcher = is_watcher;
     if (map_put(&c->guest_streams, number, g) < 0) {
         free(g);
         return -1;
@@ -157,10 +158,13 @@ append_stream_ids(struct channel *c, struct buf *out, const struct result_shape 
 {
     for (size_t i = 0; i < shape->count; i++) {
         uint64_t id;
-        if (announce(c, numbers[i], &id) < 0)
+        bool is_watcher = shape->last_is_watcher && i + 1 == shape->count;
+        if (announce(c, numbers[i], is_watcher, &id) < 0)
             return -1;
         if (id == 0)
             (void)buf_append_fmt(out, ",\"%s\":null", shape->keys[i]);
+        else if (is_watcher)
+            (void)buf_append_fmt(out, ",\"%s\":\"w-%" PRIu64 "\"", shape->keys[i], id);
         else
             (void)buf_append_fmt(out, ",\"%s\":%" PRIu64, shape->keys[i], id);
     }
@@ -309,11 +313,34 @@ send_stream_note(struct channel *c, const char *event, uint64_t wire_id, const c
 }
 
 static int
+take_watcher_frame(struct channel *c, const struct frame *f, const struct guest_stream *g)
+{
+    if (f->kind == FRAME_STREAM_END) {
+        free(map_remove(&c->guest_streams, f->number));
+        return 0;
+    }
+    if (f->kind != FRAME_RESTARTED)
+        return -1;
+    cleanup_buf struct buf out;
+    buf_init(&out, CHANNEL_ENVELOPE_MAX);
+    (void)buf_append_fmt(&out,
+                         "{\"jsonrpc\":\"2.0\",\"method\":\"$sandbox.deno.watcher.restart\","
+                         "\"params\":{\"watcherId\":\"w-%" PRIu64 "\"}}",
+                         g->wire_id);
+    send_whole(c, &out);
+    return 0;
+}
+
+static int
 take_stream_frame(struct channel *c, const struct frame *f)
 {
     struct guest_stream *g = map_get(&c->guest_streams, f->number);
     if (g == NULL)
         return 0; // cancelled by the client meanwhile
+    if (g->is_watcher)
+        return take_watcher_frame(c, f, g);
+    if (f->kind == FRAME_RESTARTED)
+        return -1;
     if (g->started == (f->kind == FRAME_STREAM_START))
         return -1;
     uint64_t wire_id = g->wire_id;
@@ -358,6 +385,7 @@ take_frame(struct channel *c, const struct frame *f)
     case FRAME_STREAM_DATA:
     case FRAME_STREAM_END:
     case FRAME_STREAM_ERROR:
+    case FRAME_RESTARTED:
         return take_stream_frame(c, f);
     case FRAME_STREAM_REFUSE:
         return take_refusal(c, f);

@@ -25,6 +25,7 @@ static const char *const kind_names[] = {
     [FRAME_STREAM_END] = "stream-end",
     [FRAME_STREAM_ERROR] = "stream-error",
     [FRAME_STREAM_REFUSE] = "stream-refuse",
+    [FRAME_RESTARTED] = "restarted",
     [FRAME_BARRIER] = "barrier",
 };
 static_assert(sizeof kind_names / sizeof *kind_names == FRAME_KIND_MAX, "a name for each kind");

@@ -26,7 +26,7 @@ enum {
     FRAME_CREDIT_INITIAL = 1024 * 1024,
     // Streams that one result may announce.
     FRAME_RESULT_STREAMS_MAX = 4,
-    FRAME_PROTOCOL_VERSION = 2,
+    FRAME_PROTOCOL_VERSION = 3,
 };
 
 enum frame_kind {
@@ -64,6 +64,7 @@ enum frame_kind {
     FRAME_STREAM_END,    // number: stream
     FRAME_STREAM_ERROR,  // number: stream; text: one JSON value, an error object
     FRAME_STREAM_REFUSE, // number: a client's stream id that the client started; text: JSON value
+    FRAME_RESTARTED,     // number: a watcher that a result announced: what it watches began anew
     FRAME_BARRIER,       // number: guest's choice: answer when the client has read all before it
     FRAME_KIND_MAX
 };

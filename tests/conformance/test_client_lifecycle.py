@@ -102,8 +102,6 @@ async def test_missing_params(sb):
 
 # Methods of the protocol that this build has not yet: a clear answer, and the connection goes on.
 NOT_BUILT = [
-    ("spawnDeno", {"code": "1", "extension": "ts", "stdout": "piped", "stderr": "piped"}),
-    ("spawnDenoRepl", {"stdout": "piped", "stderr": "piped"}),
     ("exposeHttp", {"domain": "x", "port": 80}),
 ]
 

@@ -37,6 +37,14 @@ def test_a_response(shared, bench):
     assert sent["user-agent"].startswith("casemate-fetch/")
 
 
+def test_processes_start_after_it(shared):
+    """The first fetch gives descriptors of init back, which a process' own must not be mixed up with."""
+    assert fetch(shared, "https://api.test/echo").status == 200
+    for _ in range(8):
+        out = shared.sh("echo one; echo two >&2")
+        assert (out.code, out.text, out.stderr) == (0, "one\n", b"two\n")
+
+
 def test_headers_are_pairs_of_lower_case_names_and_repeat(shared):
     r = fetch(shared, f"{API}/script", headers=answer(
         "HTTP/1.1 200 Fine by me\r\nSet-Cookie: a=1; Path=/\r\nX-Latin: caf\xe9\r\nSet-Cookie: b=2\r\n"

@@ -34,6 +34,10 @@ struct process {
     struct outstream *out[2];
     struct feed *feed;
     struct list waiters;
+    const struct process_role *role; // NULL once it has been told of the end
+    void *role_user;
+    bool has_watcher;
+    uint32_t watcher;
     struct loop_timer gate;
     int64_t last_input_ms;
     // While starting.
@@ -46,6 +50,7 @@ struct process {
 
 extern const struct outstream_events process_stream_events[2];
 void process_insert(struct process *p);
+void process_end_role(struct process *p);
 void process_forget(struct process *p);                             // out of the table; may free it
 void process_open_gate(struct process *p, const struct channel *c); // NULL: of any channel
 bool process_oom_count(const struct processes *ps, uint64_t *ret);

@@ -17,17 +17,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static const char *const output_choices[] = {"piped", "null", "inherit", NULL};
+const char *const process_output_choices[] = {"piped", "null", "inherit", NULL};
 
 const struct param process_spawn_params[] = {
     {"command", PARAM_NAME},
     {"args", PARAM_NAMES, .optional = true},
-    {"env", PARAM_NAME_MAP, .optional = true},
-    {"clearEnv", PARAM_BOOL, .optional = true},
-    {"cwd", PARAM_NAME, .optional = true},
-    {"stdinStreamId", PARAM_INDEX, .optional = true},
-    {"stdout", PARAM_CHOICE, .choices = output_choices},
-    {"stderr", PARAM_CHOICE, .choices = output_choices},
+    PROCESS_START_PARAMS,
     {0},
 };
 
@@ -95,10 +90,11 @@ gate_expired(void *user)
 static void
 started(struct process *p)
 {
-    uint32_t streams[2] = {outstream_number(p->out[0]), outstream_number(p->out[1])};
+    uint32_t streams[3] = {outstream_number(p->out[0]), outstream_number(p->out[1]), p->watcher};
     if (p->spawn_call == NULL)
         return;
-    call_ok_streams(p->spawn_call, json_pack("{s:I}", "pid", (json_int_t)p->pid), streams, 2);
+    call_ok_streams(p->spawn_call, json_pack("{s:I}", "pid", (json_int_t)p->pid), streams,
+                    p->has_watcher ? 3 : 2);
     p->spawn_call = NULL;
     p->last_input_ms = clock_monotonic_ms();
     loop_timer_start(p->owner->loop, &p->gate, PROCESS_GATE_MS);
@@ -117,6 +113,7 @@ failed(struct process *p, const struct spawn_report *r)
     for (size_t i = 0; i < 2; i++)
         if (p->out[i] != NULL)
             outstream_discard(p->out[i]);
+    process_end_role(p);
     process_forget(p);
 }
 
@@ -169,10 +166,14 @@ adopt(struct process *p, struct call *call, struct stdio *stdio, struct instream
     return 0;
 }
 
-static void
-spawn(struct call *call, const struct spawn_plan *plan, struct stdio *stdio, struct instream *input)
+// 0, or -1: answered, and the role is not taken.
+static int
+spawn(struct call *call, const struct spawn_plan *plan, const struct process_request *r,
+      struct stdio *stdio, struct instream *input)
 {
     struct process *p = xcalloc(1, sizeof *p);
+    p->has_watcher = r->has_watcher;
+    p->watcher = r->watcher;
     p->owner = call_guest(call)->processes;
     p->has_oom_count = process_oom_count(p->owner, &p->oom_count);
     p->last_input_ms = clock_monotonic_ms();
@@ -186,8 +187,10 @@ spawn(struct call *call, const struct spawn_plan *plan, struct stdio *stdio, str
         if (input != NULL)
             instream_refuse(input, NULL);
         free(p);
-        return;
+        return -1;
     }
+    p->role = r->role;
+    p->role_user = r->user;
     p->pid = (uint64_t)pid;
     p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     p->starting = true;
@@ -197,16 +200,17 @@ spawn(struct call *call, const struct spawn_plan *plan, struct stdio *stdio, str
     call->stop = spawn_stop;
     call->user = p;
     process_insert(p);
-    int r = p->pidfd < 0 ? -EMFILE : adopt(p, call, stdio, input);
-    if (r < 0) {
+    int sys = p->pidfd < 0 ? -EMFILE : adopt(p, call, stdio, input);
+    if (sys < 0) {
         if (p->feed == NULL && input != NULL)
             instream_refuse(input, NULL);
         (void)kill(pid, SIGKILL);
         loop_watch_remove(p->owner->loop, &p->report);
         (void)close(p->report.fd);
         p->starting = false;
-        failed(p, &(struct spawn_report){.sys = -r, .stage = SPAWN_STAGE_PREPARE});
+        failed(p, &(struct spawn_report){.sys = -sys, .stage = SPAWN_STAGE_PREPARE});
     }
+    return 0;
 }
 
 // Parameters.
@@ -247,12 +251,13 @@ is_piped(const json_t *params, const char *name)
     return strcmp(param_text(params, name), "null") != 0;
 }
 
-static void
-spawn_with_input(struct call *call, const json_t *params, struct instream *input)
+// 0, or -1: answered, and the role is not taken.
+static int
+start_with_input(struct call *call, const json_t *params, const struct process_request *request,
+                 struct instream *input)
 {
     struct env env cleanup_env = {0};
     struct app_path cwd;
-    const char *command = param_text(params, "command");
     const char *cwd_text = param_text(params, "cwd");
     const bool piped[3] = {input != NULL, is_piped(params, "stdout"), is_piped(params, "stderr")};
     struct stdio stdio __attribute__((cleanup(close_stdio))) = {{-1, -1, -1}, {-1, -1, -1}};
@@ -262,34 +267,49 @@ spawn_with_input(struct call *call, const json_t *params, struct instream *input
     else if (r == 0 && (r = app_path_set(&cwd, cwd_text != NULL ? cwd_text : APP_HOME)) < 0)
         call_fail_errno(call, -r, "chdir", cwd_text);
     else if (r < 0 || (r = make_stdio(&stdio, piped)) < 0)
-        call_fail_errno(call, -r, "spawn", command);
+        call_fail_errno(call, -r, "spawn", request->command);
     if (r < 0) {
         if (input != NULL)
             instream_refuse(input, NULL);
-        return;
+        return -1;
     }
-    cleanup_free const char **argv = make_argv(command, json_object_get(params, "args"));
+    cleanup_free const char **argv = make_argv(request->command, request->args);
     struct spawn_plan plan = {
-        .command = command,
+        .command = request->command,
         .argv = (char *const *)(uintptr_t)argv,
         .env = env.entries,
         .cwd = cwd.text,
         .stdio = {stdio.child[0], stdio.child[1], stdio.child[2]},
+        .inherited = request->inherited,
     };
-    spawn(call, &plan, &stdio, input);
+    return spawn(call, &plan, request, &stdio, input);
+}
+
+void
+process_start(struct call *call, const json_t *params, const struct process_request *r)
+{
+    uint64_t id;
+    struct instream *input = NULL;
+    int result = 0;
+    if (param_index(params, "stdinStreamId", &id)) {
+        input = instream_find(call->channel, id);
+        if (input == NULL) {
+            call_fail_type(call, "Unknown stream");
+            result = -1;
+        }
+    }
+    if (result == 0)
+        result = start_with_input(call, params, r, input);
+    if (result < 0 && r->role != NULL)
+        r->role->ended(r->user);
 }
 
 void
 process_spawn(struct call *call, const json_t *params)
 {
-    uint64_t id;
-    struct instream *input = NULL;
-    if (param_index(params, "stdinStreamId", &id)) {
-        input = instream_find(call->channel, id);
-        if (input == NULL) {
-            call_fail_type(call, "Unknown stream");
-            return;
-        }
-    }
-    spawn_with_input(call, params, input);
+    const struct process_request r = {
+        .command = param_text(params, "command"),
+        .args = json_object_get(params, "args"),
+    };
+    process_start(call, params, &r);
 }

@@ -74,6 +74,29 @@ processes_has(const struct processes *ps, uint64_t pid)
     return p != NULL && !p->exited && !p->starting;
 }
 
+void *
+process_role_user(const struct processes *ps, uint64_t pid, const struct process_role *role)
+{
+    const struct process *p = processes_has(ps, pid) ? find(ps, pid) : NULL;
+    return p != NULL && p->role == role ? p->role_user : NULL;
+}
+
+void
+process_terminate(const struct processes *ps, uint64_t pid)
+{
+    if (processes_has(ps, pid))
+        (void)syscall(SYS_pidfd_send_signal, find(ps, pid)->pidfd, SIGKILL, NULL, 0);
+}
+
+void
+process_end_role(struct process *p)
+{
+    const struct process_role *role = p->role;
+    p->role = NULL;
+    if (role != NULL)
+        role->ended(p->role_user);
+}
+
 void
 process_insert(struct process *p)
 {
@@ -195,6 +218,7 @@ process_exited(struct process *p, const siginfo_t *info)
     p->pidfd = -1;
     feed_free(p->feed);
     p->feed = NULL;
+    process_end_role(p);
     list_append(&ps->exited, &p->link);
     if (++ps->exited_count > PROCESS_EXITED_MAX)
         process_forget(CONTAINER_OF(ps->exited.next, struct process, link));

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { REPORT_FD = 3, PROGRAM_FD = 4 };
+enum { INHERITED_FD = 3, PROGRAM_FD = 4, REPORT_FD = 5 };
 
 static const char DEFAULT_PATH[] = "/usr/local/bin:/usr/bin:/bin";
 
@@ -39,19 +39,33 @@ static void __attribute__((noreturn)) child_fail(enum spawn_stage stage, int sys
     _exit(127);
 }
 
-// The report pipe to 3, the program to 4 if it is given as a descriptor, stdio to 0, 1 and 2,
-// nothing else. All sources are above 4 and close on exec.
+// A descriptor that none of those below takes the place of.
+static int
+out_of_the_way(int fd)
+{
+    return fd > REPORT_FD ? fd : fcntl(fd, F_DUPFD_CLOEXEC, REPORT_FD + 1);
+}
+
+// Stdio to 0, 1 and 2, what is inherited to 3, a program that is given as a descriptor to 4, the
+// report pipe to 5, nothing else: what init itself has there closes on exec.
 static void
 child_set_fds(const struct spawn_plan *plan, int report)
 {
-    if (dup3(report, REPORT_FD, O_CLOEXEC) < 0)
+    int program = plan->program > 0 ? out_of_the_way(plan->program) : -1;
+    int inherited = plan->inherited > 0 ? out_of_the_way(plan->inherited) : -1;
+    int stdio[3];
+    for (int i = 0; i < 3; i++)
+        stdio[i] = out_of_the_way(plan->stdio[i]);
+    if (report != REPORT_FD && dup3(report, REPORT_FD, O_CLOEXEC) < 0)
         _exit(127);
     for (int i = 0; i < 3; i++)
-        if (dup2(plan->stdio[i], i) < 0)
+        if (dup2(stdio[i], i) < 0)
             child_fail(SPAWN_STAGE_PREPARE, errno);
-    if (plan->program > 0 && dup3(plan->program, PROGRAM_FD, O_CLOEXEC) < 0)
+    if (plan->inherited > 0 && dup2(inherited, INHERITED_FD) < 0)
         child_fail(SPAWN_STAGE_PREPARE, errno);
-    if (syscall(SYS_close_range, plan->program > 0 ? PROGRAM_FD + 1 : REPORT_FD + 1, ~0U, 0) < 0)
+    if (plan->program > 0 && dup3(program, PROGRAM_FD, O_CLOEXEC) < 0)
+        child_fail(SPAWN_STAGE_PREPARE, errno);
+    if (syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0) < 0)
         child_fail(SPAWN_STAGE_PREPARE, errno);
 }
 

@@ -12,7 +12,8 @@ struct spawn_plan {
     char *const *env;
     const char *cwd; // absolute
     int stdio[3];
-    int program; // to execute, of which command is then just the name; 0: command
+    int inherited; // becomes its descriptor 3; 0: none
+    int program;   // to execute, of which command is then just the name; 0: command
 };
 
 enum spawn_stage { SPAWN_STAGE_PREPARE, SPAWN_STAGE_CWD, SPAWN_STAGE_EXEC, SPAWN_STAGE_MAX };

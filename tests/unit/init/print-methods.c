@@ -10,11 +10,22 @@
 #include <stdlib.h>
 
 static const char *const type_names[] = {
-    [PARAM_NONE] = "none",     [PARAM_STRING] = "string",    [PARAM_NAME] = "name",
-    [PARAM_NUMBER] = "number", [PARAM_INTEGER] = "integer",  [PARAM_INDEX] = "index",
-    [PARAM_OFFSET] = "offset", [PARAM_BOOL] = "bool",        [PARAM_NAMES] = "names",
-    [PARAM_CHOICE] = "choice", [PARAM_NAME_MAP] = "nameMap", [PARAM_DATE] = "date",
-    [PARAM_OBJECT] = "object", [PARAM_REGEXES] = "regexes",
+    [PARAM_NONE] = "none",
+    [PARAM_STRING] = "string",
+    [PARAM_NAME] = "name",
+    [PARAM_NUMBER] = "number",
+    [PARAM_INTEGER] = "integer",
+    [PARAM_INDEX] = "index",
+    [PARAM_OFFSET] = "offset",
+    [PARAM_BOOL] = "bool",
+    [PARAM_NAMES] = "names",
+    [PARAM_CHOICE] = "choice",
+    [PARAM_NAME_MAP] = "nameMap",
+    [PARAM_DATE] = "date",
+    [PARAM_OBJECT] = "object",
+    [PARAM_REGEXES] = "regexes",
+    [PARAM_FLAG_OR_NAMES] = "flag-or-names",
+    [PARAM_LIST] = "list",
 };
 static_assert(ARRAY_SIZE(type_names) == PARAM_TYPE_MAX, "a name for each type");
 
