@@ -22,9 +22,9 @@ void deno_http_init(struct deno *d);
 // start writes a byte into a pipe.
 struct watch;
 
-// folder is where the module is put; the pipe's end for the process is *ret_fd, the caller's. NULL:
-// errno tells why.
-struct watch *watch_new(struct channel *c, const char *folder, int *ret_fd);
+// folder is where the module is put; the pipe's end for the process is *ret_fd, the caller's. 0 or
+// -errno.
+int watch_new(struct channel *c, const char *folder, struct watch **ret, int *ret_fd);
 uint32_t watch_number(const struct watch *w); // 0: there is none
 void watch_end(struct watch *w);              // its process has ended
 

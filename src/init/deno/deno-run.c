@@ -55,6 +55,7 @@ run_ended(void *user)
 
 static const struct process_role run_role = {.ended = run_ended};
 
+// 0 or -errno, as those below.
 static int
 make_folder(struct run *r)
 {
@@ -62,8 +63,9 @@ make_folder(struct run *r)
     memcpy(r->folder, FOLDER_TEMPLATE, sizeof FOLDER_TEMPLATE);
     if (mkdtemp(r->folder) != NULL)
         return 0;
+    int sys = errno;
     *r->folder = '\0';
-    return -1;
+    return -sys;
 }
 
 static int
@@ -73,16 +75,18 @@ write_code(struct run *r, const json_t *code, const char *extension)
     char *file = xasprintf("%s/main.%s", r->folder, extension);
     cleanup_fd int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     r->file = file;
+    if (fd < 0)
+        return -errno;
     const char *text = json_string_value(code);
     size_t left = json_string_length(code);
-    while (fd >= 0 && left > 0) {
+    while (left > 0) {
         ssize_t n = write(fd, text, left);
         if (n < 0)
-            return -1;
+            return -errno;
         text += n;
         left -= (size_t)n;
     }
-    return fd >= 0 ? 0 : -1;
+    return 0;
 }
 
 // --watch, or --watch=PATH,PATH; the flag knows no way to write a comma. NULL: a path has one.
@@ -140,20 +144,19 @@ prepare(struct call *call, const json_t *params, struct run *r, int *ret_pipe)
 {
     const json_t *code = param_value(params, "code");
     const char *extension = param_text(params, "extension");
-    if ((code != NULL || is_watched(params)) && make_folder(r) < 0) {
-        call_fail_errno(call, errno, "mkdtemp", FOLDER_TEMPLATE);
-        return -1;
+    const char *op = "mkdtemp";
+    int sys = code != NULL || is_watched(params) ? make_folder(r) : 0;
+    if (sys == 0 && code != NULL) {
+        op = "write";
+        sys = write_code(r, code, extension != NULL ? extension : "ts");
     }
-    if (code != NULL && write_code(r, code, extension != NULL ? extension : "ts") < 0) {
-        call_fail_errno(call, errno, "write", r->file);
-        return -1;
+    if (sys == 0 && is_watched(params)) {
+        op = "watch";
+        sys = watch_new(call->channel, r->folder, &r->watch, ret_pipe);
     }
-    if (!is_watched(params))
-        return 0;
-    r->watch = watch_new(call->channel, r->folder, ret_pipe);
-    if (r->watch == NULL)
-        call_fail_errno(call, errno, "watch", r->folder);
-    return r->watch != NULL ? 0 : -1;
+    if (sys < 0)
+        call_fail_errno(call, -sys, op, *r->folder != '\0' ? r->folder : FOLDER_TEMPLATE);
+    return sys < 0 ? -1 : 0;
 }
 
 void

@@ -21,6 +21,7 @@ struct watch {
     struct outport port;
     struct loop *loop;
     struct loop_watch pipe; // fd -1: the process has ended
+    bool watching;
     bool started;
     unsigned pending;
 };
@@ -36,19 +37,23 @@ static enum outport_result
 port_produce(struct outport *p)
 {
     struct watch *w = (struct watch *)p;
+    bool ended = w->pipe.fd < 0;
     if (p->channel->credit < FRAME_HEADER_SIZE)
         return OUTPORT_NO_CREDIT;
     if (w->pending > 0) {
         w->pending--;
         outport_send(p, FRAME_RESTARTED, NULL, 0);
-    } else if (w->pipe.fd < 0) {
-        outport_send(p, FRAME_STREAM_END, NULL, 0);
-        outport_remove(p);
-        watch_maybe_free(w);
+        if (w->pending == 0 && !ended)
+            list_remove(&p->ready);
         return OUTPORT_SENT;
     }
-    if (w->pending == 0 && w->pipe.fd >= 0)
+    if (!ended) {
         list_remove(&p->ready);
+        return OUTPORT_EMPTY;
+    }
+    outport_send(p, FRAME_STREAM_END, NULL, 0);
+    outport_remove(p);
+    watch_maybe_free(w);
     return OUTPORT_SENT;
 }
 
@@ -62,6 +67,15 @@ port_discard(struct outport *p)
 
 static const struct outport_ops watch_ops = {.produce = port_produce, .discard = port_discard};
 
+// A pipe that nobody writes to any more would be reported for ever.
+static void
+stop_watching(struct watch *w)
+{
+    if (w->watching)
+        loop_watch_remove(w->loop, &w->pipe);
+    w->watching = false;
+}
+
 static void
 pipe_ready(void *user, uint32_t events)
 {
@@ -70,7 +84,7 @@ pipe_ready(void *user, uint32_t events)
     char bytes[64];
     ssize_t n = read(w->pipe.fd, bytes, sizeof bytes);
     if (n == 0)
-        loop_watch_change(w->loop, &w->pipe, 0); // nobody has it any more
+        stop_watching(w);
     for (ssize_t i = 0; i < n; i++) {
         if (w->started && w->port.channel != NULL && w->pending < WATCH_PENDING_MAX)
             w->pending++;
@@ -80,25 +94,28 @@ pipe_ready(void *user, uint32_t events)
         outport_set_ready(&w->port);
 }
 
+// As app, who then may open the pipe by its name in /proc. 0 or -errno.
 static int
-write_module(const char *folder)
+prepare(const char *folder, int ret_ends[2])
 {
+    AS_APP_SCOPE();
     cleanup_free char *path = xasprintf("%s/" WATCH_MODULE, folder);
     cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return -1;
-    return write(fd, MODULE, sizeof MODULE - 1) == (ssize_t)(sizeof MODULE - 1) ? 0 : -1;
+        return -errno;
+    ssize_t n = write(fd, MODULE, sizeof MODULE - 1);
+    if (n != (ssize_t)(sizeof MODULE - 1))
+        return n < 0 ? -errno : -ENOSPC;
+    return pipe2(ret_ends, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-struct watch *
-watch_new(struct channel *c, const char *folder, int *ret_fd)
+int
+watch_new(struct channel *c, const char *folder, struct watch **ret, int *ret_fd)
 {
     int ends[2];
-    {
-        AS_APP_SCOPE(); // who then may open the pipe by its name in /proc
-        if (write_module(folder) < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-            return NULL;
-    }
+    int r = prepare(folder, ends);
+    if (r < 0)
+        return r;
     struct watch *w = xcalloc(1, sizeof *w);
     w->loop = c->channels->link.loop;
     w->pipe = (struct loop_watch){.fd = ends[0], .ready = pipe_ready, .user = w};
@@ -108,11 +125,12 @@ watch_new(struct channel *c, const char *folder, int *ret_fd)
         (void)close(ends[0]);
         (void)close(ends[1]);
         free(w);
-        errno = EMFILE;
-        return NULL;
+        return -EMFILE;
     }
+    w->watching = true;
+    *ret = w;
     *ret_fd = ends[1];
-    return w;
+    return 0;
 }
 
 uint32_t
@@ -124,7 +142,7 @@ watch_number(const struct watch *w)
 void
 watch_end(struct watch *w)
 {
-    loop_watch_remove(w->loop, &w->pipe);
+    stop_watching(w);
     (void)close(w->pipe.fd);
     w->pipe.fd = -1;
     if (w->port.channel != NULL)

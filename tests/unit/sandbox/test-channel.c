@@ -425,6 +425,69 @@ stream_ids_are_the_daemons(void **state)
 }
 
 static void
+start_watcher(struct bench *b, struct client *c, uint32_t *ret_channel, unsigned long long *ret_id)
+{
+    struct guest *g = &b->guests[0];
+    open_client(b, c, 0, CLIENT_JAVASCRIPT);
+    receive(c, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"spawnDeno\",\"params\":{}}");
+    struct frame f = next_frame(b, g);
+    send_frame(b, g,
+               result(f.channel, f.number, FRAME_IS_OK,
+                      TEXT("\3\0\0\0\0\0\0\0\0\1\0\0\0{\"pid\":5,\"watcherId\":\"w-1\"}\n")));
+    cleanup_free char *text = strndup((char *)buf_bytes(&c->text), buf_size(&c->text));
+    assert_int_equal(
+        sscanf(text,
+               "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"ok\":{\"pid\":5,\"watcherId\":\"w-1\","
+               "\"stdoutStreamId\":null,\"stderrStreamId\":null,\"watcherId\":\"w-%llu\"}}}",
+               ret_id),
+        1);
+    buf_clear(&c->text);
+    *ret_channel = f.channel;
+}
+
+static void
+restarts_are_told_under_the_daemons_name(void **state)
+{
+    struct bench *b = *state;
+    struct guest *g = &b->guests[0];
+    struct client c;
+    uint32_t channel;
+    unsigned long long id = 0;
+    start_watcher(b, &c, &channel, &id);
+    char want[160];
+    (void)snprintf(want, sizeof want,
+                   "{\"jsonrpc\":\"2.0\",\"method\":\"$sandbox.deno.watcher.restart\",\"params\":{"
+                   "\"watcherId\":\"w-%llu\"}}\n",
+                   id);
+    struct frame note = {.kind = FRAME_RESTARTED, .channel = channel, .number = 1};
+    send_frame(b, g, note);
+    expect_text(&c, want);
+    // Its end is nobody's business but ours, and after it there is nothing to tell.
+    note.kind = FRAME_STREAM_END;
+    send_frame(b, g, note);
+    note.kind = FRAME_RESTARTED;
+    send_frame(b, g, note);
+    assert_int_equal(buf_size(&c.text), 0);
+    assert_int_equal(c.closed, 0);
+    close_client(&c);
+}
+
+static void
+a_watcher_carries_no_data(void **state)
+{
+    struct bench *b = *state;
+    struct client c;
+    uint32_t channel;
+    unsigned long long id = 0;
+    start_watcher(b, &c, &channel, &id);
+    send_frame(b, &b->guests[0],
+               (struct frame){.kind = FRAME_STREAM_START, .channel = channel, .number = 1});
+    assert_int_equal(c.closed, 1011);
+    assert_int_equal(buf_size(&c.text), 0);
+    close_client(&c);
+}
+
+static void
 a_hostile_guest_reaches_no_other_stream(void **state)
 {
     struct bench *b = *state;
@@ -908,6 +971,8 @@ main(void)
         TEST(a_call_travels_and_is_answered),
         TEST(a_long_answer_is_passed_on_in_pieces),
         TEST(stream_ids_are_the_daemons),
+        TEST(restarts_are_told_under_the_daemons_name),
+        TEST(a_watcher_carries_no_data),
         TEST(a_hostile_guest_reaches_no_other_stream),
         TEST(every_breach_ends_the_sandbox),
         TEST(credit_is_kept),
