@@ -17,7 +17,7 @@ from array import array
 
 HEADER = struct.Struct("<IBBHIQ")
 (ENV, TRUST, SETUP_DONE, OPEN, CLOSE, MESSAGE, CREDIT, CANCEL, BARRIER_DONE, DENIAL, COUNTS) = range(1, 12)
-(HELLO, RESULT, START, DATA, END, ERROR, REFUSE, BARRIER) = range(12, 20)
+(HELLO, RESULT, START, DATA, END, ERROR, REFUSE, RESTARTED, BARRIER) = range(12, 21)
 MORE, CALL, NOTE, DROP, OK, FAILED, FAILURE = (1 << n for n in range(7))
 PAYLOAD_MAX = 65536
 MESSAGE_MAX = 104857600
@@ -267,7 +267,7 @@ class Guest:
         try:
             for kind, flags, channel, number, payload in frames:
                 if kind == HELLO:
-                    assert payload == struct.pack("<I", 2) and not self.greeted
+                    assert payload == struct.pack("<I", 3) and not self.greeted
                     self.greeted = True
                 else:
                     self.channels[channel].take(kind, flags, number, payload)
