@@ -63,3 +63,14 @@ async def test_a_host_that_is_not_allowed_and_a_secret(face, bench):
         assert r.status_code == 200
         assert bench.origin.last().header("authorization") == f"Bearer {S1}"
     assert not any(r.header("host") == "evil.test" for r in bench.origin.requests)
+
+
+async def test_what_a_status_means(sb):
+    fine = await settle(sb.fetch("https://api.test/status/204"))
+    assert fine.raise_for_status() is None
+    for status, client, server in ((404, True, False), (503, False, True)):
+        r = await settle(sb.fetch(f"https://api.test/status/{status}"))
+        assert (r.is_client_error, r.is_server_error, r.is_error, r.is_informational) == (client, server, True, False)
+        assert not r.has_redirect_location
+        with pytest.raises(KeyError):  # the client stumbles over its own message
+            r.raise_for_status()

@@ -43,10 +43,10 @@ test("a host that is not listed is refused", options, async () => {
   await using sb = await Sandbox.create({ allowNet: ["api.test"] });
   const result = await sb.sh`curl -sS -m 10 http://evil.test/`.noThrow().stdout("piped");
   assert.doesNotMatch(result.stdoutText ?? "", /^ok$/);
-  const tls = await sb.sh`curl -sS -k -m 10 https://evil.test/x`.noThrow();
+  const tls = await sb.sh`curl -sS -k -m 10 https://evil.test/never`.noThrow();
   assert.notEqual(tls.status.code, 0);
   await delay(100);
-  assert.equal(received().filter((r) => r.target === "/x").length, 0);
+  assert.equal(received().filter((r) => r.target === "/never").length, 0);
 });
 
 test("no host listed: no network", options, async () => {
