@@ -112,7 +112,7 @@ prepare(const char *folder, int ret_ends[2])
 int
 watch_new(struct channel *c, const char *folder, struct watch **ret, int *ret_fd)
 {
-    int ends[2];
+    int ends[2] = {-1, -1};
     int r = prepare(folder, ends);
     if (r < 0)
         return r;
