@@ -5,15 +5,16 @@
 //
 // libuv has one write at a time (out); what comes meanwhile is gathered behind it (waiting). A
 // write request for each would cost some hundred bytes for two of a Pong, and a peer that sends
-// Pings and reads nothing would make memory grow by that factor.
+// Pings and reads nothing would make memory grow by that factor. It is gathered in chunks and not
+// in one buffer: a buffer that grows is for a moment there twice, and up to half empty for long.
 //
 // A peer that has closed may have said something before (a server that refuses a body it has not
 // read): where a write meets a connection that is reset, what came before the reset is still read,
 // and then the reset itself.
 #include "net/stream.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
+#include "net/chunks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +29,8 @@ enum {
     READ_BUFFER_SIZE = 64 * 1024,
     // What waits for a peer that does not read. Users stop far earlier; this stops one that forgot.
     QUEUE_MAX = 64 * 1024 * 1024,
+    // Chunks that are written by one request.
+    WRITE_CHUNKS = 16,
 };
 
 struct tcp_stream {
@@ -41,8 +44,8 @@ struct tcp_stream {
     uv_connect_t connect;
     uv_shutdown_t shutdown;
     uv_write_t write;
-    struct buf out;     // being written
-    struct buf waiting; // to be written next
+    struct chunks out;     // being written
+    struct chunks waiting; // to be written next
     bool writing;
     bool is_tcp;
     bool connected;
@@ -69,8 +72,8 @@ on_closed(uv_handle_t *handle)
     struct tcp_stream *t = handle->data;
     if (t->base.events != NULL && t->base.events->on_close != NULL)
         t->base.events->on_close(t->base.user, t->why.code != ERR_NONE ? &t->why : NULL);
-    buf_done(&t->out);
-    buf_done(&t->waiting);
+    chunks_clear(&t->out);
+    chunks_clear(&t->waiting);
     free(t);
 }
 
@@ -100,7 +103,7 @@ fail_write(struct tcp_stream *t, int uv_error)
 {
     if (t->reading && !t->read_ended && (uv_error == UV_EPIPE || uv_error == UV_ECONNRESET)) {
         t->broken = true;
-        buf_clear(&t->waiting);
+        chunks_clear(&t->waiting);
     } else {
         fail(t, uv_error, "write");
     }
@@ -173,7 +176,7 @@ static size_t
 tcp_queued(const struct stream *s)
 {
     const struct tcp_stream *t = (const struct tcp_stream *)s;
-    return t->closing ? 0 : uv_stream_get_write_queue_size(&t->uv.stream) + buf_size(&t->waiting);
+    return t->closing ? 0 : uv_stream_get_write_queue_size(&t->uv.stream) + t->waiting.size;
 }
 
 static void
@@ -203,14 +206,15 @@ static void on_written(uv_write_t *request, int status);
 static int
 write_waiting(struct tcp_stream *t)
 {
-    struct buf written = t->out; // whose memory the next bytes get, as long as some wait
-    t->out = t->waiting;
-    t->waiting = written;
+    uv_buf_t bufs[WRITE_CHUNKS];
+    unsigned n = 0;
+    chunks_move(&t->out, &t->waiting, WRITE_CHUNKS);
+    for (struct chunk *c = t->out.first; c != NULL; c = c->next)
+        bufs[n++] = uv_buf_init((char *)c->bytes, c->size);
     t->write.data = t;
-    uv_buf_t buf = uv_buf_init((char *)buf_bytes(&t->out), (unsigned)buf_size(&t->out));
-    int r = uv_write(&t->write, &t->uv.stream, &buf, 1, on_written);
+    int r = uv_write(&t->write, &t->uv.stream, bufs, n, on_written);
     if (r < 0) {
-        buf_done(&t->out);
+        chunks_clear(&t->out);
         fail_write(t, r);
         return -1;
     }
@@ -223,18 +227,14 @@ on_written(uv_write_t *request, int status)
 {
     struct tcp_stream *t = request->data;
     t->writing = false;
-    buf_clear(&t->out);
+    chunks_clear(&t->out);
     if (status < 0) {
         if (status != UV_ECANCELED)
             fail_write(t, status);
         return;
     }
-    if (t->closing || (buf_size(&t->waiting) > 0 && write_waiting(t) < 0))
+    if (t->closing || (t->waiting.size > 0 && write_waiting(t) < 0))
         return;
-    if (!t->writing) {
-        buf_done(&t->out);
-        buf_done(&t->waiting);
-    }
     if (t->write_ended && !t->writing)
         begin_shutdown(t);
     if (t->full && tcp_queued(&t->base) < STREAM_HIGH_MARK / 2) {
@@ -247,10 +247,11 @@ on_written(uv_write_t *request, int status)
 static int
 queue_write(struct tcp_stream *t, const uint8_t *data, size_t size)
 {
-    if (buf_append(&t->waiting, data, size) < 0) {
+    if (size > QUEUE_MAX - t->waiting.size) {
         fail(t, UV_ENOBUFS, "write");
         return -1;
     }
+    chunks_append(&t->waiting, data, size);
     return t->writing ? 0 : write_waiting(t);
 }
 
@@ -348,8 +349,6 @@ new_stream(uv_loop_t *loop, bool is_tcp)
     else
         (void)uv_pipe_init(loop, &t->uv.pipe, 0);
     t->uv.handle.data = t;
-    buf_init_secret(&t->out, QUEUE_MAX);
-    buf_init_secret(&t->waiting, QUEUE_MAX);
     return t;
 }
 
