@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // casemate-launcher --state DIR --image FILE --init PATH --fetch PATH --worker PATH
-// --worker-user NAME [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
+// --worker-user NAME --max-sandboxes N
+// [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
+#include "launcher/ids.h"
 #include "launcher/launcher.h"
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum option_value {
@@ -14,6 +17,7 @@ enum option_value {
     OPTION_FETCH,
     OPTION_WORKER,
     OPTION_WORKER_USER,
+    OPTION_MAX_SANDBOXES,
     OPTION_LOG_LEVEL,
 };
 
@@ -24,6 +28,7 @@ static const struct option option_table[] = {
     {"fetch", required_argument, NULL, OPTION_FETCH},
     {"worker", required_argument, NULL, OPTION_WORKER},
     {"worker-user", required_argument, NULL, OPTION_WORKER_USER},
+    {"max-sandboxes", required_argument, NULL, OPTION_MAX_SANDBOXES},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {NULL, 0, NULL, 0},
 };
@@ -32,10 +37,21 @@ static int
 usage(void)
 {
     (void)fputs("usage: casemate-launcher --state DIR --image FILE --init PATH --fetch PATH "
-                "--worker PATH --worker-user NAME [--log-level LEVEL]\n"
+                "--worker PATH --worker-user NAME --max-sandboxes N [--log-level LEVEL]\n"
                 "Started by casemated, with its socket on descriptor 3.\n",
                 stderr);
     return 2;
+}
+
+static int
+parse_sandboxes(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || n == 0 || n > IDS_SLOTS_MAX)
+        return -1;
+    *ret = (unsigned)n;
+    return 0;
 }
 
 static int
@@ -62,6 +78,10 @@ parse(int argc, char **argv, struct launcher_options *o)
         case OPTION_WORKER_USER:
             o->worker_user = optarg;
             break;
+        case OPTION_MAX_SANDBOXES:
+            if (parse_sandboxes(optarg, &o->sandboxes_max) < 0)
+                return -1;
+            break;
         case OPTION_LOG_LEVEL:
             if (!log_level_parse(optarg, &o->log_level))
                 return -1;
@@ -71,7 +91,7 @@ parse(int argc, char **argv, struct launcher_options *o)
         }
     }
     if (optind != argc || o->state_dir == NULL || o->image == NULL || o->init == NULL ||
-        o->fetch == NULL || o->worker == NULL || o->worker_user == NULL)
+        o->fetch == NULL || o->worker == NULL || o->worker_user == NULL || o->sandboxes_max == 0)
         return -1;
     return 0;
 }

@@ -162,6 +162,8 @@ exec_launcher(const struct options *o, const struct setup *s, int sock)
     char init[PATH_MAX + 32];
     char fetch[PATH_MAX + 32];
     char worker[PATH_MAX + 32];
+    char sandboxes[16];
+    (void)snprintf(sandboxes, sizeof sandboxes, "%u", o->sandboxes_max);
     (void)snprintf(program, sizeof program, "%s/casemate-launcher", o->binaries);
     (void)snprintf(init, sizeof init, "%s/casemate-init", o->binaries);
     (void)snprintf(fetch, sizeof fetch, "%s/casemate-fetch", o->binaries);
@@ -179,6 +181,8 @@ exec_launcher(const struct options *o, const struct setup *s, int sock)
                     worker,
                     (char *)(uintptr_t) "--worker-user",
                     (char *)(uintptr_t)o->worker_user,
+                    (char *)(uintptr_t) "--max-sandboxes",
+                    sandboxes,
                     (char *)(uintptr_t) "--log-level",
                     (char *)(uintptr_t)log_level_name(o->log_level),
                     NULL};

@@ -128,12 +128,14 @@ write_limits(const struct cgroup_layout *layout, const char *id, const struct cg
 }
 
 static int
-make_group(const struct cgroup_layout *layout, const char *root, const char *id, struct error *err)
+make_group(const struct cgroup_layout *layout, const char *root, const char *id, bool shared,
+           struct error *err)
 {
     char path[CGROUP_PATH_MAX * 2];
     group_path(layout, root, id, path, sizeof path);
-    // Controllers mounted together share a directory.
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+    // Controllers mounted together share a directory. Any other that is there already is an earlier
+    // sandbox's that would not go: one of the same id must not join its processes.
+    if (mkdir(path, 0755) < 0 && !(shared && errno == EEXIST))
         return error_set_errno(err, errno, "make group %s", path);
     return 0;
 }
@@ -142,10 +144,10 @@ int
 cgroup_create(const struct cgroup_layout *layout, const char *id,
               const struct cgroup_limits *limits, struct error *err)
 {
-    if (make_group(layout, layout->v2, id, err) < 0)
+    if (make_group(layout, layout->v2, id, false, err) < 0)
         return -1;
     for (unsigned c = 0; c < CGROUP_CONTROLLER_MAX; c++) {
-        if (layout->v1[c][0] != '\0' && make_group(layout, layout->v1[c], id, err) < 0)
+        if (layout->v1[c][0] != '\0' && make_group(layout, layout->v1[c], id, true, err) < 0)
             return -1;
     }
     if (write_limits(layout, id, limits, err) < 0)

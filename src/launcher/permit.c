@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 static const char *const state_names[] = {
     [SANDBOX_ABSENT] = "absent",   [SANDBOX_BUILDING] = "building", [SANDBOX_RUNNING] = "running",
@@ -86,16 +88,24 @@ check_socket(int fd, int type, const char *what, struct error *err)
         return error_set_errno(err, errno, "descriptor for %s", what);
     if (domain != AF_UNIX || got != type)
         return error_set(err, ERR_FORBIDDEN, "descriptor for %s is no such socket", what);
+    // One that listens, or has a name to be connected to, would let others in later.
+    struct sockaddr_un peer;
+    size = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
+        return error_set(err, ERR_FORBIDDEN, "descriptor for %s is not connected", what);
     return 0;
 }
 
 static int
-check_sealed(int fd, const char *what, struct error *err)
+check_sealed(int fd, off_t max, const char *what, struct error *err)
 {
     const int needed = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
     int seals = fcntl(fd, F_GET_SEALS);
     if (seals < 0 || (seals & needed) != needed)
         return error_set(err, ERR_FORBIDDEN, "descriptor for %s is no sealed memory file", what);
+    struct stat st;
+    if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > max)
+        return error_set(err, ERR_FORBIDDEN, "memory file for %s is empty or too large", what);
     return 0;
 }
 
@@ -106,8 +116,8 @@ permit_check_fds(const struct launch_message *m, const int *fds, struct error *e
         return check_socket(fds[0], SOCK_STREAM, "the channel", err);
     if (m->type != LAUNCH_CREATE)
         return 0;
-    if (check_sealed(fds[LAUNCH_FD_POLICY], "the policy", err) < 0 ||
-        check_sealed(fds[LAUNCH_FD_ROOTS], "the roots", err) < 0)
+    if (check_sealed(fds[LAUNCH_FD_POLICY], LAUNCH_POLICY_MAX, "the policy", err) < 0 ||
+        check_sealed(fds[LAUNCH_FD_ROOTS], LAUNCH_ROOTS_MAX, "the roots", err) < 0)
         return -1;
     return check_socket(fds[LAUNCH_FD_EVENTS], SOCK_SEQPACKET, "events", err);
 }

@@ -32,5 +32,5 @@ int permit_check(const struct launch_message *m, size_t fd_count, enum sandbox_s
 // The fields of a LAUNCH_CREATE: 0 if all are in range, or -1 (ERR_INVALID_CONFIG).
 int permit_check_limits(const struct launch_message *m, struct error *err);
 // The descriptors of a LAUNCH_CREATE or LAUNCH_CHANNEL are what they should be: sealed memory files
-// and sockets of the right kind.
+// of a bounded size, and connected sockets of the right kind.
 int permit_check_fds(const struct launch_message *m, const int *fds, struct error *err);

@@ -117,7 +117,7 @@ find(struct supervisor *s, const char *id)
 static struct sandbox *
 take_entry(struct supervisor *s, const char *id)
 {
-    for (size_t i = 0; i < SUPERVISOR_SANDBOXES_MAX; i++) {
+    for (size_t i = 0; s->count < s->shop->sandboxes_max && i < SUPERVISOR_SANDBOXES_MAX; i++) {
         struct sandbox *b = &s->sandboxes[i];
         if (b->state != SANDBOX_ABSENT)
             continue;
@@ -242,8 +242,7 @@ handle_create(struct supervisor *s, const struct launch_message *m, const int *f
         return answer_failed(s, m->id, &cause, err);
     struct sandbox *b = take_entry(s, m->id);
     if (b == NULL) {
-        (void)error_set(&cause, ERR_UNAVAILABLE, "this host has %d sandboxes already",
-                        SUPERVISOR_SANDBOXES_MAX);
+        (void)error_set(&cause, ERR_UNAVAILABLE, "this host has %u sandboxes already", s->count);
         return answer_failed(s, m->id, &cause, err);
     }
     if (start_build(s, b, m, fds, &cause) < 0) {

@@ -225,7 +225,8 @@ int
 workshop_open(struct workshop *ret, const struct launcher_options *options, struct error *err)
 {
     struct workshop *w = ret;
-    *w = (struct workshop){.lock_fd = -1,
+    *w = (struct workshop){.sandboxes_max = options->sandboxes_max,
+                           .lock_fd = -1,
                            .ids_fd = -1,
                            .base_fd = -1,
                            .init_fd = -1,

@@ -23,6 +23,7 @@ struct launcher_options {
     const char *fetch;
     const char *worker;
     const char *worker_user;
+    unsigned sandboxes_max; // at once
     enum log_level log_level;
 };
 
@@ -37,6 +38,7 @@ struct workshop {
     uid_t worker_uid;
     gid_t worker_gid;
     int landlock_abi;
+    unsigned sandboxes_max; // the operator's, whatever casemated asks for
     struct disk_store disks;
     struct cgroup_layout cgroups;
     struct seccomp_filter filter;

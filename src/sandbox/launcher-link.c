@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,6 +157,8 @@ launcher_link_start(struct manager *m, struct error *err)
     (void)uv_poll_start(&m->launcher_poll, UV_READABLE, on_launcher);
     return 0;
 }
+
+static_assert((int)POLICY_ENCODED_MAX <= (int)LAUNCH_POLICY_MAX, "the launcher takes every policy");
 
 // Policy and secrets leave this process here: what is left is wiped.
 static int

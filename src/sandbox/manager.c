@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRUST_MAX = 4 * 1024 * 1024 };
+enum { TRUST_MAX = LAUNCH_ROOTS_MAX };
 
 static const char *const end_names[] = {
     [SANDBOX_END_NONE] = "",

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -144,6 +145,37 @@ test_kinds_of_descriptors(void **state)
     }
 }
 
+// What the launcher would hold for as long as the sandbox lives, or others could connect to later.
+static void
+test_bounds_of_descriptors(void **state)
+{
+    (void)state;
+    cleanup_fd int sealed = fd_memfd_sealed("test", "x", 1);
+    cleanup_fd int empty = fd_memfd_sealed("test", "", 0);
+    cleanup_fd int large = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    cleanup_fd int lonely = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    cleanup_fd int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr any = {.sa_family = AF_UNIX}; // the kernel chooses an abstract name
+    int events[2];
+    assert_int_equal(ftruncate(large, LAUNCH_ROOTS_MAX + 1), 0);
+    assert_int_equal(fcntl(large, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    assert_int_equal(bind(listening, &any, sizeof any.sa_family), 0);
+    assert_int_equal(listen(listening, 1), 0);
+    assert_int_equal(fd_socketpair(SOCK_SEQPACKET, events), 0);
+    struct launch_message create = message(LAUNCH_CREATE);
+    struct launch_message channel = message(LAUNCH_CHANNEL);
+    assert_int_equal(permit_check_fds(&create, (int[]){large, sealed, events[0]}, NULL), -1);
+    assert_int_equal(permit_check_fds(&create, (int[]){sealed, large, events[0]}, NULL), -1);
+    assert_int_equal(permit_check_fds(&create, (int[]){empty, sealed, events[0]}, NULL), -1);
+    assert_int_equal(permit_check_fds(&create, (int[]){sealed, empty, events[0]}, NULL), -1);
+    assert_int_equal(permit_check_fds(&create, (int[]){sealed, sealed, lonely}, NULL), -1);
+    assert_int_equal(permit_check_fds(&channel, &listening, NULL), -1);
+    // A client that is gone already is no reason to end the launcher.
+    (void)close(events[1]);
+    assert_int_equal(permit_check_fds(&create, (int[]){sealed, sealed, events[0]}, NULL), 0);
+    (void)close(events[0]);
+}
+
 int
 main(void)
 {
@@ -153,6 +185,7 @@ main(void)
         cmocka_unit_test(test_malformed_ids),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_kinds_of_descriptors),
+        cmocka_unit_test(test_bounds_of_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,8 @@
 
 enum { OUTPUT_MAX = 65536, ANSWER_TIMEOUT_S = 30 };
 
+enum { SANDBOXES_MAX = 4 };
+
 struct fixture {
     char state_dir[32];
     pid_t pid;
@@ -44,6 +46,7 @@ start_launcher(struct fixture *f)
                                                  .init = GUEST_SHELL,
                                                  .fetch = GUEST_SHELL,
                                                  .worker = WORKER_ECHO,
+                                                 .sandboxes_max = SANDBOXES_MAX,
                                                  .worker_user = "nobody"};
         (void)close(pair[0]);
         if (pair[1] != LAUNCHER_SOCKET && dup2(pair[1], LAUNCHER_SOCKET) < 0)
@@ -323,6 +326,26 @@ test_unpermitted_request(void **state)
     assert_int_equal(receive(f).type, LAUNCH_READY);
 }
 
+// However many casemated asks for.
+static void
+test_operator_s_number(void **state)
+{
+    struct fixture *f = *state;
+    char ids[SANDBOXES_MAX][SANDBOX_ID_SIZE + 1];
+    char one_more[SANDBOX_ID_SIZE + 1];
+    for (size_t i = 0; i < SANDBOXES_MAX; i++)
+        create(f, ids[i]);
+    ident_sandbox(one_more, "ord");
+    send_create(f, one_more);
+    struct launch_message m = receive(f);
+    assert_int_equal(m.type, LAUNCH_FAILED);
+    assert_int_equal(m.error.code, ERR_UNAVAILABLE);
+    for (size_t i = 0; i < SANDBOXES_MAX; i++) {
+        send_plain(f, LAUNCH_DESTROY, ids[i], NULL, 0);
+        expect_end(f, ids[i], LAUNCH_REASON_DESTROYED);
+    }
+}
+
 static void
 test_destroy_while_building(void **state)
 {
@@ -391,6 +414,7 @@ main(void)
         cmocka_unit_test(test_destroy_while_building),
         cmocka_unit_test(test_killed_launcher),
         cmocka_unit_test(test_second_instance),
+        cmocka_unit_test(test_operator_s_number),
         cmocka_unit_test(test_unpermitted_request),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
