@@ -2,8 +2,8 @@
 // casemate-launcher --state DIR --image FILE --init PATH --fetch PATH --worker PATH
 // --worker-user NAME --max-sandboxes N
 // [--log-level LEVEL] with a SEQPACKET socket to casemated on descriptor 3.
-#include "launcher/ids.h"
 #include "launcher/launcher.h"
+#include "wire/launch.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ parse_sandboxes(const char *text, unsigned *ret)
 {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || n == 0 || n > IDS_SLOTS_MAX)
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || n == 0 || n > LAUNCH_SANDBOXES_MAX)
         return -1;
     *ret = (unsigned)n;
     return 0;

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "policy/operator-file.h"
 #include "policy/policy.h"
+#include "wire/launch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -106,7 +107,7 @@ static int
 apply_max_sandboxes(struct options *o, const char *value, struct error *err)
 {
     unsigned long n = 0;
-    if (parse_number("max-sandboxes", value, 1, OPTIONS_SANDBOXES_MAX, &n, err) < 0)
+    if (parse_number("max-sandboxes", value, 1, LAUNCH_SANDBOXES_MAX, &n, err) < 0)
         return -1;
     o->sandboxes_max = (unsigned)n;
     return 0;

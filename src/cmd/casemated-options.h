@@ -12,7 +12,6 @@
 enum {
     OPTIONS_EGRESS_HOSTS_MAX = 64,
     OPTIONS_SANDBOXES_DEFAULT = 64, // of a private instance
-    OPTIONS_SANDBOXES_MAX = 4096,
 };
 
 enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_EXIT };

@@ -11,7 +11,7 @@
 
 enum {
     // Each costs the launcher twelve descriptors and a page of memory.
-    SUPERVISOR_SANDBOXES_MAX = 1024,
+    SUPERVISOR_SANDBOXES_MAX = LAUNCH_SANDBOXES_MAX,
 };
 
 // What of a sandbox an event of the loop is about.

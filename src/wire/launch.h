@@ -19,6 +19,7 @@ enum {
     LAUNCH_DISK_MAX_MIB = 1024 * 1024,
     LAUNCH_CPU_MILLIS_MAX = 1024 * 1000,
     LAUNCH_PIDS_MAX = 65536,
+    LAUNCH_SANDBOXES_MAX = 1024, // at once, of one launcher
     // Of the sealed files of a LAUNCH_CREATE, which the launcher holds as long as the sandbox
     // lives: stops a daemon that was taken over from keeping the host's memory in them.
     LAUNCH_POLICY_MAX = 4 * 1024 * 1024,
