@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // What stands in the file came from casemated, which checked that each line is JSON; the texts in
-// it are still a sandbox's (paths, names), so whatever a terminal could take for a command is shown
-// as '?'. With --json the lines are given on as they are: JSON escapes what is below a space.
+// it are still a sandbox's (paths, names). So whatever a terminal could take for a command, or that
+// turns the direction of writing, is shown as '?', and a text that could be taken for more than one
+// field stands in quotes. With --json the lines are given on as they are, but for what JSON lets
+// stand and terminals act upon: that is escaped.
 #include "cmd/casemate-audit.h"
 
 #include "base/cleanup.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum {
@@ -27,24 +31,59 @@ static const struct {
     {"misuse", "MISUSED"},
 };
 
-// Returns the columns it took, taking each character for one.
+// The bytes of a control character of ASCII or C1 (ECMA-48) that is not below a space, or 0.
+static size_t
+high_control(const unsigned char *p)
+{
+    if (*p == 0x7f)
+        return 1;
+    return *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0 ? 2 : 0;
+}
+
+// The bytes of a character that sets the direction of writing (Unicode, UAX 9), or 0.
+static size_t
+direction_mark(const unsigned char *p)
+{
+    if (p[0] == 0xd8 && p[1] == 0x9c)
+        return 2;
+    if (p[0] != 0xe2 || (p[1] != 0x80 && p[1] != 0x81))
+        return 0;
+    bool mark = p[1] == 0x80 ? p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae)
+                             : p[2] >= 0xa6 && p[2] <= 0xa9;
+    return mark ? 3 : 0;
+}
+
+// In quotes, where it is asked for. Returns the columns it took, taking each character for one.
 static int
-print_plain(const char *text)
+print_text(const char *text, bool quoted)
 {
     int columns = 0;
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
-        (void)putchar(*p < 0x20 || *p == 0x7f || c1 ? '?' : *p);
-        columns += (*p & 0xc0) != 0x80;
-        p += c1;
+    if (quoted)
+        (void)putchar('"');
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0';) {
+        size_t hidden = *p < 0x20 ? 1 : high_control(p) + direction_mark(p);
+        bool escaped = quoted && (*p == '"' || *p == '\\');
+        if (escaped)
+            (void)putchar('\\');
+        (void)putchar(hidden > 0 ? '?' : *p);
+        columns += ((*p & 0xc0) != 0x80) + escaped;
+        p += hidden > 0 ? hidden : 1;
     }
-    return columns;
+    if (quoted)
+        (void)putchar('"');
+    return columns + 2 * quoted;
+}
+
+// In quotes if it could be taken for several fields, or for a quoted one.
+static int
+print_field(const char *text)
+{
+    return print_text(text, strpbrk(text, " =\"\\") != NULL);
 }
 
 static void
-print_column(const char *text, int width)
+pad(int used, int width)
 {
-    int used = print_plain(text);
     (void)printf("%*s ", used < width ? width - used : 0, "");
 }
 
@@ -77,20 +116,20 @@ print_event(const json_t *event)
     if (json_is_integer(port))
         (void)snprintf(host + n, sizeof host - (size_t)n, ":%" JSON_INTEGER_FORMAT,
                        json_integer_value(port));
-    print_column(text_of(event, "ts"), 24);
-    print_column(text_of(event, "sandbox"), 29);
-    print_column(text_of(event, "ev"), 18);
-    print_column(host, 24);
+    pad(print_field(text_of(event, "ts")), 24);
+    pad(print_field(text_of(event, "sandbox")), 29);
+    pad(print_field(text_of(event, "ev")), 18);
+    pad(print_field(host), 24);
     json_object_foreach((json_t *)(uintptr_t)event, key, value)
     {
         if (is_in_column(key))
             continue;
-        (void)print_plain(key);
+        (void)print_field(key);
         (void)putchar('=');
         if (json_is_integer(value))
             (void)printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
         else
-            (void)print_plain(json_is_string(value) ? json_string_value(value) : "yes");
+            (void)print_field(json_is_string(value) ? json_string_value(value) : "yes");
         (void)putchar(' ');
     }
     (void)putchar('\n');
@@ -132,7 +171,7 @@ print_counts(const json_t *table)
     (void)putchar('\n');
     json_object_foreach((json_t *)(uintptr_t)table, key, row)
     {
-        print_column(key, 61);
+        pad(print_text(key, false), 61);
         for (size_t c = 0; c < ARRAY_SIZE(counted); c++)
             (void)printf(" %9" JSON_INTEGER_FORMAT, json_integer_value(json_array_get(row, c)));
         (void)putchar('\n');
@@ -141,69 +180,149 @@ print_counts(const json_t *table)
 
 // --- the file ---
 
+struct reader {
+    const struct audit_options *options;
+    char path[PATH_MAX];
+    FILE *file;
+    json_t *counts;
+    size_t number; // of the line, from 1
+    size_t used;   // of line; all of it: the line is too long
+    bool failed;   // a line could not be read
+    char line[LINE_MAX_SIZE];
+};
+
 static void
-take_line(const struct audit_options *o, json_t *table, const char *line, size_t size)
+print_json(const char *line, size_t size)
 {
-    json_t *event = json_loadb(line, size, 0, NULL);
-    bool wanted = json_is_object(event) &&
-                  (o->sandbox == NULL || strcmp(text_of(event, "sandbox"), o->sandbox) == 0) &&
-                  (o->event == NULL || strcmp(text_of(event, "ev"), o->event) == 0);
-    if (wanted && o->secrets) {
-        count_event(table, event);
-    } else if (wanted && o->json) {
-        (void)fwrite(line, 1, size, stdout);
-        (void)putchar('\n');
-    } else if (wanted) {
+    const unsigned char *p = (const unsigned char *)line;
+    for (const unsigned char *end = p + size; p < end;) {
+        size_t hidden = high_control(p);
+        if (hidden > 0)
+            (void)printf("\\u00%02x", p[hidden - 1]);
+        else
+            (void)putchar(*p);
+        p += hidden > 0 ? hidden : 1;
+    }
+    (void)putchar('\n');
+}
+
+static void
+take_event(struct reader *r, const json_t *event)
+{
+    const struct audit_options *o = r->options;
+    if ((o->sandbox != NULL && strcmp(text_of(event, "sandbox"), o->sandbox) != 0) ||
+        (o->event != NULL && strcmp(text_of(event, "ev"), o->event) != 0))
+        return;
+    if (o->secrets)
+        count_event(r->counts, event);
+    else if (o->json)
+        print_json(r->line, r->used);
+    else
         print_event(event);
+}
+
+static void
+take_line(struct reader *r)
+{
+    json_error_t why = {.text = "longer than any event"};
+    json_t *event = NULL;
+    if (r->used < LINE_MAX_SIZE) {
+        r->line[r->used] = '\0'; // ends a character that is cut
+        event = json_loadb(r->line, r->used, 0, &why);
+    }
+    if (json_is_object(event)) {
+        take_event(r, event);
+    } else {
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "casemate: line %zu of %s is no event: %s\n", r->number, r->path,
+                      event != NULL ? "not an object" : why.text);
+        r->failed = true;
     }
     json_decref(event);
 }
 
-// Lines until the end of the file, for now. A longer line than may be is passed over.
+// All lines that have an end. What stands behind the last one is being written, and waits in line.
 static void
-read_lines(const struct audit_options *o, FILE *file, json_t *table, char *line, size_t *used)
+read_lines(struct reader *r)
 {
     int c;
-    while ((c = getc(file)) != EOF) {
+    while ((c = getc(r->file)) != EOF) {
         if (c != '\n') {
-            if (*used < LINE_MAX_SIZE)
-                line[*used] = (char)c;
-            *used += *used <= LINE_MAX_SIZE;
+            if (r->used < LINE_MAX_SIZE)
+                r->line[r->used++] = (char)c;
             continue;
         }
-        if (*used <= LINE_MAX_SIZE)
-            take_line(o, table, line, *used);
-        *used = 0;
+        r->number++;
+        take_line(r);
+        r->used = 0;
     }
-    clearerr(file);
+    clearerr(r->file);
+}
+
+static int
+open_file(struct reader *r, struct error *err)
+{
+    FILE *file = fopen(r->path, "re");
+    if (file == NULL)
+        return error_set_errno(err, errno, "open %.200s", r->path);
+    if (r->file != NULL)
+        (void)fclose(r->file);
+    r->file = file;
+    r->number = 0;
+    r->used = 0;
+    return 0;
+}
+
+// Another file has the name, and casemated writes to it, so nothing more comes in ours; or ours was
+// emptied.
+static bool
+is_replaced(const struct reader *r)
+{
+    struct stat ours;
+    struct stat named;
+    if (fstat(fileno(r->file), &ours) < 0 || stat(r->path, &named) < 0)
+        return false;
+    if (ours.st_ino == named.st_ino && ours.st_dev == named.st_dev)
+        return ours.st_size < ftello(r->file);
+    return named.st_size > 0;
+}
+
+static int
+follow(struct reader *r, struct error *err)
+{
+    const struct timespec rest = {.tv_nsec = FOLLOW_MS * 1000000L};
+    while (fflush(stdout) == 0) {
+        (void)nanosleep(&rest, NULL);
+        bool replaced = is_replaced(r);
+        read_lines(r);
+        if (replaced && open_file(r, err) < 0)
+            return -1;
+    }
+    return error_set_errno(err, errno, "write");
 }
 
 static void
-close_file(FILE **file)
+reader_done(struct reader *r)
 {
-    if (*file != NULL)
-        (void)fclose(*file);
+    if (r->file != NULL)
+        (void)fclose(r->file);
+    json_decref(r->counts);
 }
 
 int
 audit_run(const struct audit_options *o, struct error *err)
 {
-    char path[4096];
-    char line[LINE_MAX_SIZE];
-    size_t used = 0;
-    (void)snprintf(path, sizeof path, "%.4000s/audit.jsonl", o->state);
-    __attribute__((cleanup(close_file))) FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return error_set_errno(err, errno, "open %.200s", path);
-    json_t *table = json_object();
-    read_lines(o, file, table, line, &used);
-    const struct timespec rest = {.tv_nsec = FOLLOW_MS * 1000000L};
-    while (o->follow && fflush(stdout) == 0) {
-        (void)nanosleep(&rest, NULL);
-        read_lines(o, file, table, line, &used);
-    }
+    __attribute__((cleanup(reader_done))) struct reader r = {.options = o};
+    (void)snprintf(r.path, sizeof r.path, "%.4000s/audit.jsonl", o->state);
+    if (open_file(&r, err) < 0)
+        return -1;
+    r.counts = json_object();
+    read_lines(&r);
+    if (o->follow && follow(&r, err) < 0)
+        return -1;
     if (o->secrets)
-        print_counts(table);
-    json_decref(table);
-    return fflush(stdout) == 0 ? 0 : error_set_errno(err, errno, "write");
+        print_counts(r.counts);
+    if (fflush(stdout) != 0)
+        return error_set_errno(err, errno, "write");
+    return r.failed;
 }

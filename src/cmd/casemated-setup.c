@@ -112,13 +112,29 @@ make_folder(const char *path, uid_t uid, gid_t gid, mode_t mode, struct error *e
     return TAKE_FD(fd);
 }
 
+// A line that a crash of the host cut short gets an end, so that it does not swallow the next.
+static int
+end_last_line(int fd)
+{
+    char last;
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size <= 0)
+        return size < 0 ? -errno : 0;
+    if (pread(fd, &last, 1, size - 1) != 1)
+        return -EIO;
+    return last != '\n' ? fd_write_all(fd, "\n", 1) : 0;
+}
+
 static int
 make_audit_file(const struct setup *s, struct error *err)
 {
     cleanup_fd int fd =
-        open(s->audit_file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+        open(s->audit_file, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (fd < 0)
         return error_set_errno(err, errno, "open %.120s", s->audit_file);
+    int r = end_last_line(fd);
+    if (r < 0)
+        return error_set_errno(err, -r, "end the last line of %.120s", s->audit_file);
     if (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, 0640) < 0)
         return error_set_errno(err, errno, "set owner and mode of %.120s", s->audit_file);
     return 0;

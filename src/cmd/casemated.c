@@ -19,6 +19,7 @@
 #include "policy/operator-file.h"
 #include "sandbox/sandbox.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,7 +34,7 @@ struct daemon {
     const struct options *options;
     struct setup setup;
     uv_loop_t loop;
-    uv_signal_t signals[2]; // SIGTERM, SIGINT
+    uv_signal_t signals[3]; // SIGTERM, SIGINT, SIGHUP
     struct api api;
     struct operator operator; // of egress
     struct server *server;    // NULL before it listens
@@ -83,6 +84,15 @@ on_signal(uv_signal_t *handle, int number)
 {
     log_info("stopping", "signal", strsignal(number));
     begin_stop(handle->data);
+}
+
+static void
+on_hangup(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+    (void)number;
+    if (!d->stopping)
+        manager_reopen_audit(d->api.manager);
 }
 
 static void
@@ -181,11 +191,13 @@ prepare(struct daemon *d, struct error *err)
 static void
 watch_signals(struct daemon *d)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static_assert(ARRAY_SIZE(numbers) == ARRAY_SIZE(d->signals), "a handle for each");
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
         (void)uv_signal_init(&d->loop, &d->signals[i]);
         d->signals[i].data = d;
-        (void)uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+        (void)uv_signal_start(&d->signals[i], numbers[i] == SIGHUP ? on_hangup : on_signal,
+                              numbers[i]);
     }
 }
 

@@ -21,9 +21,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 enum {
     // Events taken at one go, so that one worker cannot hold the loop.
@@ -41,9 +43,11 @@ enum {
 
 struct audit_log {
     struct manager *manager; // NULL once closed while a write was under way
+    int folder;              // of the file: its parents may be closed to the service's user
     int fd;
     bool writing;
-    bool failing; // told in the log once
+    bool failing;   // told in the log once
+    bool reopening; // before the next batch, so that no line is cut
     struct buf queue;
     struct buf batch; // being written
     uv_fs_t request;
@@ -52,12 +56,15 @@ struct audit_log {
 int
 audit_log_open(struct manager *m, struct error *err)
 {
+    cleanup_free char *folder_name = xstrdup(m->options.audit_file);
+    cleanup_fd int folder = open(dirname(folder_name), O_PATH | O_DIRECTORY | O_CLOEXEC);
     cleanup_fd int fd =
         open(m->options.audit_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (fd < 0)
+    if (folder < 0 || fd < 0)
         return error_set_errno(err, errno, "open the audit file %s", m->options.audit_file);
     struct audit_log *log = xcalloc(1, sizeof *log);
     log->manager = m;
+    log->folder = TAKE_FD(folder);
     log->fd = TAKE_FD(fd);
     log->request.data = log;
     buf_init(&log->queue, AUDIT_QUEUE_MAX);
@@ -95,6 +102,7 @@ finish(struct audit_log *log)
     write_rest(log, &log->batch);
     write_rest(log, &log->queue);
     (void)close(log->fd);
+    (void)close(log->folder);
     free(log);
 }
 
@@ -131,11 +139,33 @@ on_written(uv_fs_t *request)
     manager_check_stopped(log->manager);
 }
 
+// Without root by now: whoever moved the old file away made this one for the service's user.
+static void
+reopen(struct audit_log *log)
+{
+    const char *path = log->manager->options.audit_file;
+    struct stat st;
+    log->reopening = false;
+    cleanup_fd int fd = openat(log->folder, strrchr(path, '/') + 1,
+                               O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int r = fd < 0 || fstat(fd, &st) < 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+    if (r != 0) {
+        log_error("cannot reopen the audit file, the one in use is kept", "file", path, "reason",
+                  strerror(r));
+        return;
+    }
+    (void)close(log->fd);
+    log->fd = TAKE_FD(fd);
+    log_info("audit file reopened");
+}
+
 static void
 start_write(struct audit_log *log)
 {
     if (log->writing)
         return;
+    if (log->reopening && buf_size(&log->batch) == 0)
+        reopen(log);
     if (buf_size(&log->batch) == 0) {
         struct buf empty = log->batch;
         log->batch = log->queue;
@@ -165,6 +195,15 @@ static bool
 may_read(const struct sandbox *s)
 {
     return has_room(s->manager->audit) && s->event_lines < AUDIT_LINES_TICK;
+}
+
+void
+manager_reopen_audit(struct manager *m)
+{
+    if (m->audit == NULL)
+        return;
+    m->audit->reopening = true;
+    start_write(m->audit);
 }
 
 bool

@@ -21,8 +21,8 @@ struct manager_options {
     const char *image_bundle;          // PEM roots of the image, or NULL
     const char *egress_ca;             // further PEM roots (--egress-ca), of the same use; or NULL
     const char *const *dial_overrides; // NAME=ADDR:PORT, NULL-terminated, or NULL
-    const char *audit_file;            // egress audit, one JSON object a line, appended
-    unsigned sandboxes_max;            // at once
+    const char *audit_file; // egress audit, absolute path; one JSON object a line, appended
+    unsigned sandboxes_max; // at once
     void (*on_ready)(void *user, const char *detail);              // LAUNCH_READY came; or NULL
     void (*on_launcher_gone)(void *user, const struct error *why); // every sandbox has ended
     void *user;
@@ -32,6 +32,9 @@ int manager_new(uv_loop_t *loop, const struct manager_options *options, struct m
                 struct error *err);
 // Ends every sandbox, then calls done.
 void manager_stop(struct manager *m, void (*done)(void *user), void *user);
+// Writes further lines of the audit trail to the file that has its name by now: for one that was
+// moved away. If there is none, a log line says so and the file in use is kept.
+void manager_reopen_audit(struct manager *m);
 // After done, with no client left; its handles close as the loop runs on.
 void manager_free(struct manager *m);
 

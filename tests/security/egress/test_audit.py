@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import time
 
@@ -77,14 +79,100 @@ def test_the_command_shows_events_and_counts(lab):
     box.close()
 
 
-def test_the_command_sends_no_control_bytes_to_a_terminal(lab, tmp_path):
-    hostile = {"ts": "t", "ev": "request", "sandbox": "s", "path": "/\x1b]0;x\x07\x9b2J\n"}
-    lines = [json.dumps(hostile, ensure_ascii=False), "not json", "x" * 100000, json.dumps(hostile)]
+def audit_of(lab, state, *args: str) -> subprocess.CompletedProcess:
+    return subprocess.run([lab.instance.build / "casemate", "audit", "--state", state, *args],
+                          capture_output=True, timeout=10)
+
+
+HOSTILE = {"ts": "t", "ev": "request", "sandbox": "s", "name": "a b:1",
+           "path": "/\x1b]0;x\x07\x9b2J\n\x7f\u202e\u2066\u061c name=\"forged\" \\"}
+
+
+@pytest.mark.parametrize("flag", [(), ("--json",)])
+def test_the_command_sends_no_control_bytes_to_a_terminal(lab, tmp_path, flag):
+    lines = [json.dumps(HOSTILE, ensure_ascii=False), json.dumps(HOSTILE)]
     (tmp_path / "audit.jsonl").write_text("".join(line + "\n" for line in lines))
-    out = subprocess.run([lab.instance.build / "casemate", "audit", "--state", tmp_path], check=True,
-                         capture_output=True).stdout
-    assert out.count(b"\n") == 2
-    assert not any(b < 0x20 or b == 0x7f for b in out.replace(b"\n", b"")) and b"\x9b" not in out
+    done = audit_of(lab, tmp_path, *flag)
+    assert done.returncode == 0 and done.stderr == b"" and done.stdout.count(b"\n") == 2
+    out = done.stdout.replace(b"\n", b"").decode()
+    assert not [c for c in out if ord(c) < 0x20 or 0x7f <= ord(c) < 0xa0]
+    if flag:
+        assert [json.loads(line) for line in done.stdout.splitlines()] == [HOSTILE] * 2
+    else:
+        assert "\u202e" not in out and "\u2066" not in out and "\u061c" not in out
+        assert out.count(r'"a b:1"') == 2 and out.count(r' name=\"forged\" \\" ') == 2
+
+
+def test_the_command_tells_of_lines_that_it_cannot_read(lab, tmp_path):
+    good = json.dumps({"ts": "t", "ev": "request", "sandbox": "s"})
+    cut = good + "\n" + good[:-5]
+    (tmp_path / "audit.jsonl").write_text("\n".join(["not json", good, "[]", "x" * 100000, cut]))
+    done = audit_of(lab, tmp_path)
+    told = done.stderr.decode().splitlines()
+    assert done.returncode == 1 and done.stdout.count(b"request") == 2
+    assert [line.split(" of ")[0] for line in told] == [f"casemate: line {n}" for n in (1, 3, 4)]
+    assert "not an object" in told[1] and "longer than any event" in told[2]
+
+
+@pytest.fixture
+def own(lab, authority, tmp_path):
+    """An instance that the test may stop, and whose files it may move."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o711)
+    with Instance(state, f"--egress-ca={authority.cert}") as instance:
+        yield dataclasses.replace(lab, instance=instance)
+
+
+def test_the_file_may_be_rotated(own, tmp_path):
+    """No event is lost or cut, and one who follows the trail reads on in the new file."""
+    instance = own.instance
+    file, old = instance.audit.file, instance.audit.file.with_suffix(".1")
+    box = Box(own, allow_net=ALLOWED, secrets=SECRETS)
+    shown = tmp_path / "shown"
+    with shown.open("wb") as out:
+        follower = subprocess.Popen([instance.build / "casemate", "audit", "--state",
+                                     instance.state, "--json", "--event", "request", "--follow"],
+                                    stdout=out)
+    try:
+        box.ok("https://api.test/before")
+        instance.audit.wait(ev="request", path="/before")
+        file.rename(old)
+        box.ok("https://api.test/meanwhile")
+        wait_until(lambda: b"/meanwhile" in old.read_bytes())
+        instance.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "cannot reopen the audit file" in instance.log_file.read_text())
+        box.ok("https://api.test/kept")
+        wait_until(lambda: b"/kept" in old.read_bytes())
+        file.touch()
+        file.chmod(0o640)
+        os.chown(file, old.stat().st_uid, old.stat().st_gid)
+        instance.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "audit file reopened" in instance.log_file.read_text())
+        box.ok("https://api.test/after")
+        instance.audit.wait(ev="request", path="/after")
+        assert b"/after" not in old.read_bytes() and b"/kept" not in file.read_bytes()
+        wait_until(lambda: b"/after" in shown.read_bytes())
+        assert [json.loads(line)["path"] for line in shown.read_bytes().splitlines()] == [
+            "/before", "/meanwhile", "/kept", "/after"]
+    finally:
+        follower.kill()
+        follower.wait()
+    box.close()
+
+
+def test_a_line_that_was_cut_does_not_swallow_the_next(own):
+    instance = own.instance
+    instance.stop()
+    cut = b'{"ts":"2026-01-02T03:04:05.678Z","ev":"req'
+    with instance.audit.file.open("ab") as f:
+        f.write(cut)
+    instance.start()
+    box = Box(own, allow_net=ALLOWED, secrets=SECRETS)
+    box.ok("https://api.test/later")
+    instance.audit.wait(ev="request", path="/later")
+    assert cut in instance.audit.file.read_bytes().splitlines()
+    box.close()
 
 
 @pytest.fixture
