@@ -211,7 +211,7 @@ def worker_config():
 def launch_worker(lab, config):
     path = lab.write("worker.json", json.dumps(config))
     ready = lab.path("ready")
-    script = f'printf "%s\\n" $$ "$KEY" > {ready}.new && mv {ready}.new {ready} && exec sleep infinity'
+    script = f'printf "%s\\n" $$ "$KEY" "$BARE" > {ready}.new && mv {ready}.new {ready} && exec sleep infinity'
     overrides = [f"{name}=127.0.0.1:{lab.origin_port}" for name in (HOST, BARE, PASS)]
     process = lab.start("worker", [os.path.join(lab.build, "tests/unit/egress/worker-host"),
                                    os.path.join(lab.build, "casemate-proxy"), path, lab.folder, *overrides,
@@ -223,25 +223,26 @@ def launch_worker(lab, config):
         with open(lab.path("worker.log"), encoding="utf-8") as log:
             raise RuntimeError(f"the worker did not start: {log.read()}")
     with open(ready, encoding="ascii") as f:
-        return process.pid, *f.read().split()
+        inside, *placeholders = f.read().split("\n")
+    return process.pid, inside, placeholders
 
 
 def start_worker(lab, missing, prefix="worker"):
     config = worker_config()
     try:
-        host, inside, placeholder = launch_worker(lab, config)
+        host, inside, (key, bare, *_) = launch_worker(lab, config)
     except RuntimeError as e:
         if "unknown member" not in str(e):
             raise
         missing[prefix + "-bare"] = "this build redacts always"
         del config["secrets"]["BARE"]
-        host, inside, placeholder = launch_worker(lab, config)
+        host, inside, (key, bare, *_) = launch_worker(lab, config)
     worker = [pid for pid in children(host) if pid != int(inside)]
     assert len(worker) == 1, worker
     # worker-host writes the sandbox's authority to ca.pem and reads the hosts' from roots.pem.
     enter = ["nsenter", f"--net=/proc/{inside}/ns/net", "--"]
-    for name, host_name, roots in ((prefix, HOST, "ca.pem"), (prefix + "-bare", BARE, "ca.pem"),
-                                   (prefix + "-pass", PASS, "roots.pem")):
+    for name, host_name, roots, placeholder in ((prefix, HOST, "ca.pem", key), (prefix + "-bare", BARE, "ca.pem", bare),
+                                                (prefix + "-pass", PASS, "roots.pem", key)):
         if name not in missing:
             yield Target(name, 0, [*lab.arguments(443, host_name, roots, host_name), "-k", placeholder], enter, worker)
 
