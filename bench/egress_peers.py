@@ -247,6 +247,19 @@ def start_worker(lab, missing, prefix="worker"):
             yield Target(name, 0, [*lab.arguments(443, host_name, roots, host_name), "-k", placeholder], enter, worker)
 
 
+def start_idle_workers(stack, folder, build, count):
+    """Process ids of workers that are ready, one a sandbox, with a secret each, and never used."""
+    lab = Lab(stack, folder, build)
+    make_certificates(lab)
+    lab.origin_port = 9  # discard: nobody dials
+    found = []
+    for number in range(count):
+        host, inside, _ = launch_worker(worker_lab(lab, f"idle-{number}", build), worker_config())
+        found += [pid for pid in children(host) if pid != int(inside)]
+    assert len(found) == count, found
+    return found
+
+
 # --- peers ---
 
 
