@@ -73,6 +73,18 @@ tell_policy(const struct worker *w, bool restored)
 }
 
 static int
+map_sent(struct worker *w, struct error *err)
+{
+    void *count =
+        mmap(NULL, sizeof *w->tx_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, CONTROL_WORKER_SENT, 0);
+    if (count == MAP_FAILED)
+        return error_set_errno(err, errno, "map what was sent");
+    (void)close(CONTROL_WORKER_SENT);
+    w->tx_bytes = count;
+    return 0;
+}
+
+static int
 open_all(struct worker *w, struct error *err)
 {
     bool restored = false;
@@ -80,7 +92,7 @@ open_all(struct worker *w, struct error *err)
         patterns_new(w->policy, &w->patterns, err) < 0 ||
         audit_new(w, CONTROL_WORKER_EVENTS, &w->audit, err) < 0 ||
         tls_roots_new(CONTROL_WORKER_ROOTS, &w->roots, err) < 0 ||
-        ca_open(w, CONTROL_WORKER_CA, &w->ca, &restored, err) < 0 ||
+        ca_open(w, CONTROL_WORKER_CA, &w->ca, &restored, err) < 0 || map_sent(w, err) < 0 ||
         upstreams_new(w, &w->dialer, err) < 0)
         return -1;
     (void)close(CONTROL_WORKER_ROOTS);

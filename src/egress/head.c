@@ -170,9 +170,19 @@ append_span(struct buf *out, struct h1_span span)
 bool
 head_defeats_redaction(struct h1_span name)
 {
-    return h1_span_is_nocase(name, "accept-encoding") || h1_span_is_nocase(name, "range") ||
-           h1_span_is_nocase(name, "if-range") || h1_span_is_nocase(name, "accept-charset") ||
-           h1_span_is_nocase(name, "a-im") || h1_span_is_nocase(name, "sec-websocket-extensions");
+    static const char *const names[] = {
+        "accept-encoding",
+        "accept-charset",
+        "range",
+        "if-range",
+        "x-ms-range", // a Range of Azure's own
+        "a-im",
+        "sec-websocket-extensions",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (h1_span_is_nocase(name, names[i]))
+            return true;
+    return false;
 }
 
 enum substitute_result

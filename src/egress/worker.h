@@ -24,7 +24,9 @@ struct worker {
     struct origins *origins;   // hosts spoken with (origin-pool.h); NULL until the first
     uint64_t next_connection;
     unsigned connections; // open now, bounded by WORKER_CONNECTIONS_MAX
-    uint64_t tx_bytes;    // sent to hosts so far, without what TLS adds
+    // Sent to hosts so far by this worker and those before it, without what TLS adds; counted where
+    // the policy has a limit.
+    uint64_t *tx_bytes;
 };
 
 enum {
@@ -48,8 +50,10 @@ static inline bool
 worker_may_send(struct worker *w, size_t size)
 {
     uint64_t most = policy_settings(w->policy)->max_tx_bytes;
-    if (most != 0 && (w->tx_bytes > most || size > most - w->tx_bytes))
+    if (most == 0)
+        return true;
+    if (*w->tx_bytes > most || size > most - *w->tx_bytes)
         return false;
-    w->tx_bytes += size;
+    *w->tx_bytes += size;
     return true;
 }

@@ -76,7 +76,7 @@ recipe_keep_fds(const struct recipe *r, int out[RECIPE_FDS_MAX])
     const int fds[] = {s->base_fd,    s->init_fd,        s->fetch_fd,
                        s->worker_fd,  s->disks.disks_fd, s->disks.templates_fd,
                        r->policy_fd,  r->roots_fd,       r->events_fd,
-                       r->control_fd, r->ca_fd};
+                       r->control_fd, r->ca_fd,          r->sent_fd};
     static_assert(ARRAY_SIZE(fds) <= RECIPE_FDS_MAX, "room for all");
     memcpy(out, fds, sizeof fds);
     return ARRAY_SIZE(fds);
@@ -226,6 +226,7 @@ start_worker(struct build *b, struct error *err)
         .events_fd = r->events_fd,
         .capture_fd = b->capture_fd,
         .ca_fd = r->ca_fd,
+        .sent_fd = r->sent_fd,
         .sockets = b->sockets,
     };
     if (worker_start(&b->worker, &plan, err) < 0)

@@ -22,6 +22,7 @@ struct recipe {
     int roots_fd;
     int events_fd;
     int ca_fd;
+    int sent_fd;
     int control_fd; // guest's end
 };
 

@@ -15,6 +15,7 @@ restart_init(struct restart *r)
         .policy_fd = -1,
         .roots_fd = -1,
         .ca_fd = -1,
+        .sent_fd = -1,
         .capture_fd = -1,
         .sockets = {.tcp = -1, .udp = -1},
     };
@@ -23,12 +24,23 @@ restart_init(struct restart *r)
 void
 restart_done(struct restart *r)
 {
-    const int kept[] = {r->policy_fd,  r->roots_fd,    r->ca_fd,
+    const int kept[] = {r->policy_fd,  r->roots_fd,    r->ca_fd,      r->sent_fd,
                         r->capture_fd, r->sockets.tcp, r->sockets.udp};
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
         if (kept[i] >= 0)
             (void)close(kept[i]);
     restart_init(r);
+}
+
+// Of a size that no worker can change.
+static int
+new_counter(void)
+{
+    cleanup_fd int fd = memfd_create("casemate-sent", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, sizeof(uint64_t)) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        return -1;
+    return TAKE_FD(fd);
 }
 
 int
@@ -37,7 +49,8 @@ restart_keep(struct restart *r, int policy_fd, int roots_fd, struct error *err)
     r->policy_fd = fcntl(policy_fd, F_DUPFD_CLOEXEC, 0);
     r->roots_fd = fcntl(roots_fd, F_DUPFD_CLOEXEC, 0);
     r->ca_fd = memfd_create("casemate-ca", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (r->policy_fd < 0 || r->roots_fd < 0 || r->ca_fd < 0)
+    r->sent_fd = new_counter();
+    if (r->policy_fd < 0 || r->roots_fd < 0 || r->ca_fd < 0 || r->sent_fd < 0)
         return error_set_errno(err, errno, "keep what the next worker needs");
     return 0;
 }
@@ -67,6 +80,7 @@ restart_plan(const struct restart *r, const struct workshop *shop, int events_fd
         .events_fd = events_fd,
         .capture_fd = r->capture_fd,
         .ca_fd = r->ca_fd,
+        .sent_fd = r->sent_fd,
         .sockets = r->sockets,
     };
 }

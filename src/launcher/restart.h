@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the launcher keeps so that a worker that died can be replaced: its policy and its
-// authority's key, in memory files that the launcher never maps, its listeners and the capture; and
-// how often that may be.
+// What the launcher keeps so that a worker that died can be replaced: its policy, its
+// authority's key and how much it sent, in memory files that the launcher never maps, its listeners
+// and the capture; and how often that may be.
 #pragma once
 
 #include "launcher/worker.h"
@@ -19,6 +19,7 @@ struct restart {
     int policy_fd;
     int roots_fd;
     int ca_fd;
+    int sent_fd;
     int capture_fd;
     struct network_sockets sockets;
     unsigned count;   // since since_ms
@@ -28,7 +29,7 @@ struct restart {
 
 void restart_init(struct restart *r);
 void restart_done(struct restart *r); // closes; nothing can be restarted any more
-// Keeps copies, and makes the memory file for the authority.
+// Keeps copies, and makes the memory files for the authority and for what was sent.
 int restart_keep(struct restart *r, int policy_fd, int roots_fd, struct error *err);
 // A worker died: sets at_ms, or returns false when that was one too many.
 bool restart_grant(struct restart *r, int64_t now_ms);

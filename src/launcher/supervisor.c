@@ -206,6 +206,7 @@ start_build(struct supervisor *s, struct sandbox *b, const struct launch_message
         restart_keep(&b->restart, fds[LAUNCH_FD_POLICY], fds[LAUNCH_FD_ROOTS], err) < 0)
         return -1;
     r.ca_fd = b->restart.ca_fd;
+    r.sent_fd = b->restart.sent_fd;
     int pair[2];
     int n = fd_socketpair(SOCK_SEQPACKET, pair);
     if (n < 0)

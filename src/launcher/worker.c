@@ -25,7 +25,7 @@ enum {
     // Values and all the forms in which an answer may hold one, of the largest policy.
     WORKER_MEMLOCK = 192 * 1024 * 1024,
     WORKER_NOFILE = 2048, // stops one sandbox's connections from eating the host's descriptors
-    WORKER_FDS = CONTROL_WORKER_CA + 1 - CONTROL_WORKER_POLICY,
+    WORKER_FDS = CONTROL_WORKER_SENT + 1 - CONTROL_WORKER_POLICY,
 };
 
 static int
@@ -69,7 +69,7 @@ place_descriptors(const struct worker_plan *plan, int *exec_fd, int *sync, struc
 {
     const int from[WORKER_FDS] = {plan->policy_fd,   plan->roots_fd,  plan->sockets.tcp,
                                   plan->sockets.udp, plan->events_fd, plan->capture_fd,
-                                  plan->ca_fd};
+                                  plan->ca_fd,       plan->sent_fd};
     int high[WORKER_FDS];
     for (size_t i = 0; i < WORKER_FDS; i++) {
         high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, FDS_ABOVE);
@@ -86,7 +86,7 @@ place_descriptors(const struct worker_plan *plan, int *exec_fd, int *sync, struc
         if (dup2(high[i], CONTROL_WORKER_POLICY + i) < 0)
             return error_set_errno(err, errno, "place descriptors");
     }
-    if (close_range(CONTROL_WORKER_CA + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
+    if (close_range(CONTROL_WORKER_SENT + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0)
         return error_set_errno(err, errno, "place descriptors");
     *exec_fd = exec;
     *sync = high_sync;
@@ -164,8 +164,9 @@ worker_await_exec(const struct worker_child *w, struct error *err)
 size_t
 worker_keep_fds(const struct worker_plan *plan, int out[WORKER_FDS_MAX])
 {
-    const int fds[] = {plan->shop->worker_fd, plan->policy_fd, plan->roots_fd,   plan->sockets.tcp,
-                       plan->sockets.udp,     plan->events_fd, plan->capture_fd, plan->ca_fd};
+    const int fds[] = {plan->shop->worker_fd, plan->policy_fd,   plan->roots_fd,
+                       plan->sockets.tcp,     plan->sockets.udp, plan->events_fd,
+                       plan->capture_fd,      plan->ca_fd,       plan->sent_fd};
     static_assert(ARRAY_SIZE(fds) == WORKER_FDS_MAX, "room for all");
     memcpy(out, fds, sizeof fds);
     return ARRAY_SIZE(fds);

@@ -17,6 +17,7 @@ struct worker_plan {
     int events_fd;
     int capture_fd;
     int ca_fd;
+    int sent_fd;
     struct network_sockets sockets;
 };
 
@@ -32,7 +33,7 @@ int worker_go(const struct worker_child *w, struct error *err);
 // A job (job.h) that starts one in the place of another that died, with the descriptors of that
 // one but for events_fd: reports JOB_WORKER_STARTED, then JOB_DONE or JOB_FAILED.
 void worker_restart(int report, void *plan);
-enum { WORKER_FDS_MAX = 8 };
+enum { WORKER_FDS_MAX = 9 };
 // Descriptors that the job needs; returns how many.
 size_t worker_keep_fds(const struct worker_plan *plan, int out[WORKER_FDS_MAX]);
 

@@ -35,5 +35,6 @@ enum control_worker_fd {
     CONTROL_WORKER_UDP = 6,    // bound datagram socket there, v6 dual-stack, packet info on
     CONTROL_WORKER_EVENTS = 7, // wire/events.h
     CONTROL_WORKER_CAPTURE = 8, // the sk_lookup link
-    CONTROL_WORKER_CA = 9, // memfd: empty for the first worker, which seals its authority in it
+    CONTROL_WORKER_CA = 9,    // memfd: empty for the first worker, which seals its authority in it
+    CONTROL_WORKER_SENT = 10, // memfd of one uint64_t: bytes that the sandbox's workers have sent
 };

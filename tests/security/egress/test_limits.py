@@ -4,12 +4,14 @@
 import json
 import os
 import pathlib
+import signal
 import statistics
 import threading
 import time
 
 import pytest
 from egress_bench import ALLOWED, SECRETS, Box, status_of
+from harness.instance import wait_until
 
 CONNECTIONS_MAX, NEW_PER_SECOND = 256, 100
 PIECES_CPU = 0.2  # seconds; 0.4 where each piece is a look at all
@@ -231,5 +233,24 @@ def test_max_tx_bytes_is_for_all_connections_together(lab, host, protocol):
         assert codes[:3] == [0, 0, 0] and 0 not in codes[4:], codes
         assert sum(len(r.body) for r in lab.good.requests) <= limit
         lab.instance.audit.wait(ev="limit", sandbox=box.id, reason="max_tx_bytes")
+    finally:
+        box.close()
+
+
+def test_max_tx_bytes_outlives_a_worker(lab):
+    limit, size = 200_000, 80_000
+    before = set(lab.instance.workers())
+    box = Box(lab, allow_net=ALLOWED, secrets=SECRETS, maxTxBytes=limit)
+    try:
+        box.sandbox.check_sh(f"head -c {size} /dev/zero > /tmp/body")
+        post = ("-f", "-o", "/dev/null", "--data-binary", "@/tmp/body", "https://api.test/")
+        assert [box.curl(*post).code for _ in range(2)] == [0, 0]
+        worker, = set(lab.instance.workers()) - before
+        os.kill(worker, signal.SIGKILL)
+        lab.instance.audit.wait(ev="worker_restarted", sandbox=box.id)
+        wait_until(lambda: box.curl("-f", "https://api.test/small").code == 0)
+        assert box.curl(*post).code != 0
+        lab.instance.audit.wait(ev="limit", sandbox=box.id, reason="max_tx_bytes")
+        assert sum(len(r.body) for r in lab.good.requests) <= limit
     finally:
         box.close()

@@ -135,7 +135,10 @@ start_worker(struct host *h, char *worker)
                         h->sockets.udp,
                         h->events[1],
                         h->capture,
-                        memfd_create("ca", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+                        memfd_create("ca", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+                        memfd_create("sent", MFD_CLOEXEC)};
+    if (ftruncate(from[CONTROL_WORKER_SENT - CONTROL_WORKER_POLICY], sizeof(uint64_t)) < 0)
+        err(FAILED, "ftruncate");
     int high[ARRAY_SIZE(from)];
     for (size_t i = 0; i < ARRAY_SIZE(from); i++)
         high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HIGH);

@@ -36,6 +36,8 @@ the_authority_can_be_sealed_and_all_is_closed(void **state)
     assert_int_equal(restart_keep(&r, pair[0], pair[1], NULL), 0);
     assert_int_equal(fcntl(r.ca_fd, F_GET_SEALS), 0);
     assert_int_equal(fcntl(r.policy_fd, F_GETFD), FD_CLOEXEC);
+    const int whole = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+    assert_int_equal(fcntl(r.sent_fd, F_GET_SEALS), whole);
     int ca = r.ca_fd;
     restart_done(&r);
     assert_int_equal(fcntl(ca, F_GETFD), -1);
