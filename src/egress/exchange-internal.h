@@ -8,6 +8,7 @@
 #include "egress/origin.h"
 #include "http/h1.h"
 #include "mask/decode.h"
+#include "mask/websocket.h"
 
 enum {
     IN_MAX = HEAD_MAX + 128 * 1024, // a head and what one read brings; stops pipelining without end
@@ -79,6 +80,7 @@ struct exchange {
     struct buf head; // secret: a request's head with its values, until it is sent
     struct buf out;  // scratch, towards the client
     struct redact *redact;
+    struct websocket *frames; // in a tunnel; NULL: they are opaque
     struct substitute_seen seen;
 
     bool refuse_first;

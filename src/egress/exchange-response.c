@@ -125,10 +125,25 @@ pass_content(struct exchange *x, struct h1_span content, bool last)
     return !x->ending;
 }
 
+static void
+settle_tunnel(struct exchange *x)
+{
+    if (x->frames == NULL || x->ending)
+        return;
+    if (websocket_settle(x->frames, &x->out) != 0)
+        exchange_cut_client(x);
+    else
+        flush_client(x);
+}
+
 void
 exchange_settle(struct exchange *x)
 {
     struct h1_span clean;
+    if (x->tunnel) {
+        settle_tunnel(x);
+        return;
+    }
     if (x->response != RESPONSE_BODY || x->ending || h1_body_is_within(&x->response_body))
         return;
     redact_expect_more(x->redact, false);
@@ -171,15 +186,37 @@ exchange_take_response_body(struct exchange *x, const uint8_t *data, size_t size
     }
 }
 
-// Frames are opaque, but replacements of equal length do not disturb them.
+// The host sends what is no WebSocket, where that is what was agreed upon.
+static void
+end_tunnel(struct exchange *x)
+{
+    const char *problem = websocket_problem(x->frames);
+    (void)exchange_audit_request(x, problem);
+    if (problem == NULL || websocket_write_close(problem, &x->out) != 0) {
+        exchange_cut_client(x);
+        return;
+    }
+    flush_client(x);
+    exchange_end_client(x);
+}
+
+// Without secrets of its host it is any protocol's.
 void
 exchange_pass_tunnel(struct exchange *x, const uint8_t *data, size_t size)
 {
-    struct h1_span clean = {(const char *)data, size};
-    if (redact_feed(x->redact, data, size, false, &clean) != 0)
-        exchange_cut_client(x);
-    else
-        exchange_write_client(x, clean.data, clean.size);
+    if (x->ending)
+        return;
+    if (x->frames == NULL) {
+        exchange_write_client(x, data, size);
+        return;
+    }
+    if (websocket_feed(x->frames, data, size, &x->out) != 0) {
+        end_tunnel(x);
+        return;
+    }
+    flush_client(x);
+    if (websocket_holds(x->frames))
+        exchange_settle_soon(x);
 }
 
 static void
@@ -189,8 +226,8 @@ start_tunnel(struct exchange *x, struct buf *rest)
     x->status = 101;
     (void)exchange_audit_request(x, NULL);
     redact_reset(x->redact);
-    redact_expect_more(x->redact, false);
-    redact_keep_length(x->redact);
+    if (redact_is_active(x->redact))
+        x->frames = websocket_new(x->w->policy, x->w->patterns, x->to.name, x->to.name_size);
     exchange_pass_tunnel(x, buf_bytes(rest), buf_size(rest));
     buf_clear(rest);
     exchange_client_pump(x);
@@ -301,6 +338,11 @@ take_response_head(struct exchange *x)
     }
     if (head.status == 101 ? !x->websocket : head.status < 200 && !pass_interim(x, &head)) {
         exchange_lose_upstream(x, "the host's interim response has no place here");
+        return false;
+    }
+    if (head.status == 101 && redact_is_active(x->redact) &&
+        h1_find(&head, "sec-websocket-extensions", NULL) != NULL) {
+        exchange_lose_upstream(x, "the host chose a WebSocket extension that was not asked for");
         return false;
     }
     bool final = head.status >= 200;

@@ -163,6 +163,8 @@ exchange_audit_redacted(struct exchange *x)
     int rc = 0;
     for (size_t i = 0; i < policy_secret_count(x->w->policy); i++) {
         uint64_t count = redact_take_count(x->redact, i);
+        if (x->frames != NULL)
+            count += websocket_take_count(x->frames, i);
         struct audit_number times;
         if (count > 0)
             rc |= audit_emit(x->w->audit, AUDIT_REDACT, &x->to, "secret",
@@ -342,6 +344,7 @@ on_timer_closed(uv_handle_t *handle)
     buf_done(&x->request_trailers);
     decode_free(x->decode);
     redact_free(x->redact);
+    websocket_free(x->frames);
     free(x);
     done(user);
 }

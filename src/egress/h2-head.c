@@ -334,20 +334,21 @@ h2_head_hides_text(const struct h2_fields *in)
     return false;
 }
 
-bool
-h2_head_is_coded(const struct h2_fields *in)
+enum decode_coding
+h2_head_coding(const struct h2_fields *in)
 {
+    enum decode_coding coding = DECODE_IDENTITY;
+    size_t count = 0;
     for (size_t i = 0; i < in->count; i++) {
         struct h1_field field = h2_fields_at(in, i);
-        if (h1_span_is(field.name, "content-encoding") &&
-            !h1_span_is_nocase(field.value, "identity"))
-            return true;
+        if (h1_span_is(field.name, "content-encoding") && ++count == 1)
+            coding = decode_coding_of(field.value);
     }
-    return false;
+    return count <= 1 ? coding : DECODE_UNKNOWN;
 }
 
 static int
-redact_value(const struct h1_field *field, bool sensitive, struct redact *redact,
+redact_value(const struct h1_field *field, bool sensitive, bool weak, struct redact *redact,
              struct h2_fields *out)
 {
     cleanup_buf struct buf clean;
@@ -358,27 +359,38 @@ redact_value(const struct h1_field *field, bool sensitive, struct redact *redact
     if (!is_same(field->name, &clean))
         return 0;
     buf_clear(&clean);
-    if (redact_text(redact, field->value, &clean) != 0)
+    if ((weak && buf_append_str(&clean, "W/") != 0) ||
+        redact_text(redact, field->value, &clean) != 0)
         return -1;
     return h2_fields_add(out, field->name.data, field->name.size, buf_bytes(&clean),
                          buf_size(&clean), sensitive);
 }
 
+static bool
+is_withheld(const struct h1_field *field, const struct redact *redact, enum h2_body body)
+{
+    return ends_here(field->name) || !is_sound(field) ||
+           (redact_is_active(redact) && head_is_digest(field->name)) ||
+           (body != H2_BODY_KEPT && h1_span_is(field->name, "content-length")) ||
+           (body == H2_BODY_DECODED && h1_span_is(field->name, "content-encoding"));
+}
+
 int
-h2_head_pass_response(const struct h2_fields *in, struct redact *redact, bool drop_length,
+h2_head_pass_response(const struct h2_fields *in, struct redact *redact, enum h2_body body,
                       struct h2_fields *out)
 {
     for (size_t i = 0; i < in->count; i++) {
         struct h1_field field = h2_fields_at(in, i);
-        if (ends_here(field.name) || !is_sound(&field) ||
-            (redact_is_active(redact) && head_is_digest(field.name)) ||
-            (drop_length && h1_span_is(field.name, "content-length")))
+        if (is_withheld(&field, redact, body))
             continue;
         bool sensitive = in->items[i].sensitive;
+        // Decoded it is the same only in effect (RFC 9110 8.8.1).
+        bool weak = body == H2_BODY_DECODED && h1_span_is(field.name, "etag") &&
+                    field.value.size > 0 && field.value.data[0] == '"';
         int rc = is_pseudo(field.name) || !redact_is_active(redact)
                      ? h2_fields_add(out, field.name.data, field.name.size, field.value.data,
                                      field.value.size, sensitive)
-                     : redact_value(&field, sensitive, redact, out);
+                     : redact_value(&field, sensitive, weak, redact, out);
         if (rc != 0)
             return -1;
     }

@@ -64,9 +64,15 @@ enum h2_verdict h2_head_pass_trailers(const struct h2_fields *in, struct substit
 int h2_head_status(const struct h2_fields *in);
 // Its Content-Type does (head.h).
 bool h2_head_hides_text(const struct h2_fields *in);
-// Content-Encoding says that the body is not as it reads.
-bool h2_head_is_coded(const struct h2_fields *in);
-// A response's head or trailer section, redacted. drop_length: the body may change its length. -1:
-// out is full.
-int h2_head_pass_response(const struct h2_fields *in, struct redact *redact, bool drop_length,
+// What the response's body is coded with; several fields or codings are unknown.
+enum decode_coding h2_head_coding(const struct h2_fields *in);
+
+// How a body goes on.
+enum h2_body {
+    H2_BODY_KEPT,    // in its length
+    H2_BODY_RESIZED, // it may change its length
+    H2_BODY_DECODED, // likewise, and goes without its content coding
+};
+// A response's head or trailer section, redacted. -1: out is full.
+int h2_head_pass_response(const struct h2_fields *in, struct redact *redact, enum h2_body body,
                           struct h2_fields *out);

@@ -14,6 +14,8 @@ enum {
     H2_STREAM_WINDOW = 256 * 1024, // of a body that waits; stops a sender faster than its reader
     H2_SESSION_WINDOW = 1024 * 1024, // of all of them, in one direction
     H2_PIPE_MAX = 4 * 1024 * 1024,   // the same after the filter, which may make it longer
+    H2_DECODED_AHEAD = 64 * 1024,    // of a coded body that the client has not taken: beyond it the
+                                     // host's bytes wait coded; stops bombs from filling memory
     H2_HEAD_BOMB = 16 * HEAD_MAX,    // of a decoded list; beyond it the session ends, not the
                                      // stream: stops small blocks of HPACK that become megabytes
     H2_CONTINUATIONS_MAX = 8,        // stops header blocks without end
@@ -37,6 +39,9 @@ struct h2_pipe {
     bool has_trailer; // sent after the data
     struct h2_fields trailer;
 };
+
+// A response that came coded and goes on decoded (h2-coded.c).
+struct h2_coded;
 
 enum h2_role { H2_CLIENT, H2_UPSTREAM };
 
@@ -79,11 +84,15 @@ struct h2_stream {
     unsigned interim;
     int status;
     uint64_t number;
+    uint64_t began_ms;
+    uint64_t bytes_up; // of heads as they read, and of bodies
+    uint64_t bytes_down;
     size_t method_size;
     char method[METHOD_MAX];
     char path[PATH_MAX_SIZE + 1];
     struct h2_pipe request;
     struct h2_pipe response;
+    struct h2_coded *coded; // NULL: the response is as it reads
     struct redact *redact;
     struct substitute_seen seen;
 };
@@ -155,8 +164,28 @@ void h2_stream_settle(struct h2_stream *s);
 // The host's side of the stream is over.
 void h2_stream_upstream_closed(struct h2_stream *s, uint32_t code);
 void h2_stream_sent_end(struct h2_stream *s); // our END_STREAM to the client
+// All that the host will say has come, though not all of it may have gone on.
+bool h2_stream_has_response(const struct h2_stream *s);
+// The last of the body is in the filter; trailer: NULL, or what the host sent behind it.
+void h2_stream_finish_response(struct h2_stream *s, const struct h2_fields *trailer);
+// The host's answer cannot go on.
+void h2_stream_give_up(struct h2_stream *s, const char *why);
 int h2_stream_answer(struct h2_stream *s, const struct h2_fields *head, bool body);
 int h2_stream_audit(struct h2_stream *s, const char *reason);
+
+// h2-coded.c
+// head: what the client will get once the body's beginning has proved decodable; taken over.
+void h2_coded_begin(struct h2_stream *s, enum decode_coding coding, struct h2_fields *head);
+void h2_coded_free(struct h2_coded *c); // accepts NULL
+// All but begin and free are for streams whose coded is not NULL.
+void h2_coded_take(struct h2_stream *s, const uint8_t *data, size_t size);
+void h2_coded_end(struct h2_stream *s, const struct h2_fields *trailer); // NULL: there is none
+// Decodes as much as the client's side has room for.
+void h2_coded_pump(struct h2_stream *s);
+// What waits is not wanted any more.
+void h2_coded_drop(struct h2_stream *s);
+bool h2_coded_is_waiting(const struct h2_coded *c);
+bool h2_coded_has_ended(const struct h2_coded *c);
 
 // h2-pipe.c
 void h2_pipe_init(struct h2_pipe *p);

@@ -82,6 +82,7 @@ h2_pipe_put(struct h2_stream *s, enum h2_role from, const void *data, size_t siz
         return 0;
     if (buf_append(&p->data, data, size) != 0)
         return -1;
+    *(from == H2_CLIENT ? &s->bytes_up : &s->bytes_down) += size;
     h2_pipe_wake(s, from);
     return 0;
 }
@@ -108,6 +109,11 @@ read_pipe(struct h2_stream *s, enum h2_role from, nghttp2_session *session, int3
           uint8_t *out, size_t size, uint32_t *flags)
 {
     struct h2_pipe *p = h2_pipe_of(s, from);
+    if (from == H2_UPSTREAM && s->coded != NULL && !s->refused) {
+        h2_coded_pump(s);
+        if (s->refused) // and so the stream is being reset
+            return NGHTTP2_ERR_DEFERRED;
+    }
     size_t n = buf_size(&p->data) < size ? buf_size(&p->data) : size;
     if (n > 0) {
         memcpy(out, buf_bytes(&p->data), n);

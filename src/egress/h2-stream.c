@@ -19,6 +19,7 @@ h2_stream_new(struct h2 *h, int32_t client_id)
     s->h2 = h;
     s->client_id = client_id;
     s->client_open = true;
+    s->began_ms = uv_now(h->w->loop);
     h2_pipe_init(&s->request);
     h2_pipe_init(&s->response);
     s->redact = h->spare;
@@ -52,6 +53,7 @@ h2_stream_free(struct h2_stream *s)
     }
     h2_pipe_done(&s->request);
     h2_pipe_done(&s->response);
+    h2_coded_free(s->coded);
     free(s);
 }
 
@@ -89,6 +91,9 @@ send_refusal(struct h2_stream *s, const struct refusal *r)
     cleanup_fields struct h2_fields head;
     buf_init(&body, REFUSAL_MAX);
     h2_fields_init(&head, HEAD_MAX);
+    buf_clear(&s->response.data); // of an answer that was not to be
+    s->response.has_trailer = false;
+    s->bytes_down = 0;
     if (write_refusal(s, r, &body, &head) != 0 ||
         (!s->is_head && h2_pipe_put(s, H2_UPSTREAM, buf_bytes(&body), buf_size(&body)) != 0)) {
         h2_peer_reset(&s->h2->client, s->client_id, NGHTTP2_INTERNAL_ERROR);
@@ -108,6 +113,8 @@ h2_stream_refuse(struct h2_stream *s, const struct refusal *r)
     if (s->upstream_open)
         h2_peer_reset(&s->h2->upstream, s->upstream_id, NGHTTP2_CANCEL);
     h2_pipe_close(s, H2_CLIENT);
+    if (s->coded != NULL)
+        h2_coded_drop(s);
     if (s->answered)
         h2_peer_reset(&s->h2->client, s->client_id, NGHTTP2_INTERNAL_ERROR);
     else
@@ -201,6 +208,7 @@ send_request(struct h2_stream *s, const struct h2_fields *head, bool end)
     }
     s->upstream_id = id;
     s->upstream_open = true;
+    s->bytes_up += buf_size(&head->bytes);
 }
 
 void
@@ -311,6 +319,8 @@ h2_stream_client_closed(struct h2_stream *s, uint32_t code)
 {
     s->client_open = false;
     h2_pipe_close(s, H2_UPSTREAM);
+    if (s->coded != NULL)
+        h2_coded_drop(s);
     // With both ends sent, what is left of the request still goes its way.
     if (s->upstream_open && (code != NGHTTP2_NO_ERROR || !s->request_ended))
         h2_peer_reset(&s->h2->upstream, s->upstream_id,

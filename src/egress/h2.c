@@ -64,7 +64,7 @@ drop_upstream(struct h2 *h)
 static void
 lose_stream(struct h2_stream *s, const char *why)
 {
-    if (s->client_open && !s->response.ended && !s->refused)
+    if (s->client_open && !h2_stream_has_response(s) && !s->refused)
         h2_stream_refuse_text(s, 502, "UPSTREAM_FAILED", why);
     h2_stream_upstream_closed(s, NGHTTP2_CANCEL);
     if (!s->client_open)

@@ -16,10 +16,11 @@ enum step {
     STEP_VALUE,    // a DATA frame with a part of the value, on the stream of this number
     STEP_FULL,     // the sides stop taking, or take again
     STEP_END,
+    STEP_CODED, // a response that is deflated, with the value, on the stream of this number
     STEP_MAX
 };
 
-enum { FRAME_MAX = 512, DATA = 0, HEADERS = 1, END_HEADERS = 4 };
+enum { FRAME_MAX = 512, DATA = 0, HEADERS = 1, END_STREAM = 1, END_HEADERS = 4 };
 
 static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
 static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
@@ -83,6 +84,28 @@ send_value(struct pair *p, unsigned number, size_t from)
     pair_feed(p, &p->upstream, buf_bytes(&frame), buf_size(&frame));
 }
 
+// In a block that is stored, cut in two.
+static void
+send_coded(struct pair *p, unsigned number, size_t cut)
+{
+    enum { SIZE = sizeof FAKE_VALUE - 1 };
+    static const uint8_t head[] = {1, SIZE, 0, (uint8_t)~SIZE, 0xff};
+    uint8_t body[sizeof head + SIZE];
+    cleanup_buf struct buf block;
+    cleanup_buf struct buf frame;
+    buf_init(&block, FRAME_MAX);
+    buf_init(&frame, FRAME_MAX);
+    memcpy(body, head, sizeof head);
+    memcpy(body + sizeof head, FAKE_VALUE, SIZE);
+    cut %= sizeof body;
+    put_field(&block, ":status", "200");
+    put_field(&block, "content-encoding", "deflate");
+    put_frame(&frame, HEADERS, END_HEADERS, number, buf_bytes(&block), buf_size(&block));
+    put_frame(&frame, DATA, 0, number, body, cut);
+    put_frame(&frame, DATA, END_STREAM, number, body + cut, sizeof body - cut);
+    pair_feed(p, &p->upstream, buf_bytes(&frame), buf_size(&frame));
+}
+
 static void
 toggle(struct fake *f)
 {
@@ -114,6 +137,9 @@ take_step(struct pair *p, uint8_t kind, uint8_t number, const uint8_t *data, siz
         break;
     case STEP_VALUE:
         send_value(p, number, size);
+        break;
+    case STEP_CODED:
+        send_coded(p, number, size);
         break;
     case STEP_FULL:
         toggle(number % 2 == 0 ? &p->client : &p->upstream);

@@ -75,8 +75,8 @@ class Connection:
 class Script:
     """Steps of an answer, as base64 of JSON in x-script: ["send", text], ["chunk", text], and both in pieces:
     ["pieces", size, text], ["chunks", size, text]; ["coded", coding, text] is one chunk; ["times", n, ms] are
-    chunks with the time at which they were sent; ["gate"] waits for the origin's gate; ["echo", n] sends the
-    next n bytes back, and counts them as the body. In a text, @FORM@ is what x-key brought in that form of
+    chunks with the time at which they were sent; ["gate"] waits for the origin's gate, ["wait", ms] for
+    that long; ["echo", n] sends the next n bytes back, ["take", n] does not, and both count them as the body. In a text, @FORM@ is what x-key brought in that form of
     ENCODINGS."""
 
     def __init__(self, sock, request: Request, gate: threading.Event):
@@ -128,6 +128,14 @@ class Script:
 
     def do_gate(self) -> None:
         self.gate.wait(20)
+
+    def do_wait(self, ms: int) -> None:
+        time.sleep(ms / 1000)
+
+    def do_take(self, size: int) -> None:
+        while size > 0 and (data := self.sock.recv(size)):
+            self.request.body += data
+            size -= len(data)
 
     def do_echo(self, size: int) -> None:
         while size > 0 and (data := self.sock.recv(size)):

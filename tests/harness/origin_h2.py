@@ -5,7 +5,8 @@ received.
 Paths: /echo (JSON of the request, after its body), /fields (echoes x-key in fields, an interim response,
 body and trailer), /pieces?size=N (x-key's value in DATA frames of N bytes), /stream (sends each DATA frame
 back as it comes, then trailers: grpc-status), /sse?n=N&ms=N, /big?n=N, /early (401 before the body has come),
-/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /digest, /hang. Anything else answers "ok".
+/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /digest, /hang, /coded (see there).
+Anything else answers "ok".
 """
 
 import base64
@@ -18,6 +19,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+import zlib
 
 import h2.config
 import h2.connection
@@ -25,6 +27,9 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import hpack
+
+
+CODINGS = {"gzip": 31, "deflate": 15, "bare": -15}  # for zlib
 
 
 @dataclasses.dataclass
@@ -306,6 +311,39 @@ class H2Origin:
     def _at_digest(stream, request, query) -> None:
         stream.answer((request.header("x-key") or "").encode(), ("digest", "sha-256=AAAA"),
                       ("content-digest", "sha-256=:AAAA:"))
+
+    @staticmethod
+    def _at_coded(stream, request, query) -> None:
+        """<x-key's value> in a coding (as, level), in DATA frames of size bytes; before it fill zeros or lines
+        of text; times over; less the last cut bytes, with tail behind. named: what Content-Encoding says."""
+        coding = query.get("as", "gzip")
+        text = b"<" + (request.header("x-key") or "").encode() + b">"
+        text = b"\0" * int(query.get("fill", "0")) + text
+        text = b"".join(b"%08d %s\n" % (n, b"x" * 300) for n in range(int(query.get("lines", "0")))) + text
+        packed = b""
+        for _ in range(int(query.get("times", "1"))):
+            packer = zlib.compressobj(int(query.get("level", "9")), wbits=CODINGS[coding])
+            packed += packer.compress(text) + packer.flush()
+        packed = packed[:max(len(packed) - int(query.get("cut", "0")), 0)] + query.get("tail", "").encode()
+        fields = [("content-encoding", c) for c in query.get("named", coding).split(";")]
+        status = query.get("status", "200")
+        bare = request.header(":method") == "HEAD" or status in ("204", "304")
+        if status != "204":
+            fields += [("content-length", "0" if "none" in query else str(len(packed)))]
+        stream.head((":status", status), *fields, ("etag", '"e"'), ("digest", "x"), ("content-type", "text/plain"),
+                    end=bare or "none" in query)
+        if bare or "none" in query:
+            return
+        size = int(query.get("size", str(len(packed) or 1)))
+        for at in range(0, len(packed), size):
+            last = at + size >= len(packed) and "trailer" not in query
+            stream.data(packed[at:at + size], end=last)
+            if "size" in query:
+                time.sleep(0.001)
+        if "trailer" in query:
+            stream.head(("x-trailer", request.header("x-key")), end=True)
+        elif not packed:
+            stream.data(b"", end=True)
 
     @staticmethod
     def _at_hang(stream, request, query) -> None:

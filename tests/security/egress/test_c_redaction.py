@@ -112,45 +112,6 @@ def test_case_64_events(lab, box, p1):
     assert body_of(out) == b"".join(b"data: %d %s\n\n" % (n, p1.encode()) for n in range(5))
 
 
-def test_case_64_in_a_websocket_frame(lab, box, p1):
-    frame = "\x81" + chr(len(S1) + 2) + "<@raw@>"
-    request = ask(p1, ["send", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                       "Sec-WebSocket-Protocol: @raw@\r\n\r\n"], ["send", frame], ["gate"],
-                  fields="Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
-    lab.good.gate.clear()
-    out = box.request(request, until=p1 + ">")["data"]
-    lab.good.gate.set()
-    assert S1.encode() not in out
-    assert b"Sec-WebSocket-Protocol: " + p1.encode() in out
-    assert out.endswith(frame[:2].encode("latin-1") + b"<" + p1.encode() + b">")
-
-
-# --- case 22 ---
-
-def frame(first: int, payload: bytes, mask: bytes) -> bytes:
-    """Of a client (RFC 6455 5.2), shorter than 126 bytes."""
-    masked = bytes(b ^ mask[n % 4] for n, b in enumerate(payload))
-    return bytes([first, 0x80 | len(payload)]) + mask + masked
-
-
-def test_case_22_websocket_frames_are_opaque(lab, box, p1):
-    """Masked, in fragments, and with a placeholder in them: they pass as they are, both ways."""
-    text = p1.encode()
-    frames = (frame(0x01, text[:20], b"\1\2\3\4") + frame(0x80, text[20:], b"\5\6\7\x08")
-              + frame(0x82, bytes(range(100)), b"\0\0\0\0"))
-    request = ask(p1, ["send", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                       "\r\n"], ["echo", len(frames)], ["send", "the end"],
-                  fields="Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                         "Sec-WebSocket-Extensions: permessage-deflate\r\n"
-                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
-    out = box.request([request, frames], pause=0.2, until="the end")["data"]
-    assert out.endswith(b"\r\n\r\n" + frames + b"the end")
-    last = lab.good.last()
-    assert last.body == frames and last.values("x-key") == [S1]
-    assert not last.values("sec-websocket-extensions")
-
-
 # --- case 53 ---
 
 TWICE = [

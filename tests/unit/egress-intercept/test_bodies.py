@@ -573,7 +573,7 @@ class Bodies(unittest.TestCase):
             c.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                    b"Sec-WebSocket-Protocol: " + VALUE_1.encode() + b"\r\n\r\n\x81\x05first")
             data = c.take(5)
-            c.send(data[::-1] + VALUE_1.encode())
+            c.send(b"\x82\x05" + data[::-1] + bytes([0x81, len(VALUE_1)]) + VALUE_1.encode())
             c.to_end()
         c = self.start(serve)
         c.send(f"GET /ws HTTP/1.1\r\nHost: {NAME}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -582,8 +582,8 @@ class Bodies(unittest.TestCase):
         self.assertEqual((r.status, r.fields["sec-websocket-protocol"]), (101, [self.p]))
         self.assertEqual(c.take(7), b"\x81\x05first")
         c.send(b"\x00\x01\x02\r\n")
-        self.assertEqual(c.take(5), b"\n\r\x02\x01\x00")
-        self.assertEqual(c.take(len(self.p)), self.p.encode())
+        self.assertEqual(c.take(7), b"\x82\x05\n\r\x02\x01\x00")
+        self.assertEqual(c.take(2 + len(self.p)), bytes([0x81, len(self.p)]) + self.p.encode())
         c.close()
 
     def test_plain_streams(self):

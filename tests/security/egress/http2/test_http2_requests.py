@@ -1,30 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbered cases over HTTP/2: what a client in the sandbox sends arrives as frames at the host, and
-comes back so."""
+"""The numbered cases over HTTP/2: what a client in the sandbox sends arrives as frames at the host, with values
+for its placeholders, or goes nowhere."""
 
 import base64
 import concurrent.futures
-import io
 import json
-import pathlib
 import subprocess
 import sys
-import zipfile
 
 import grpc
-import hpack
 import pytest
-from egress_bench import S1, S2, forms_of
-from harness import leaks
+from egress_bench import S1, S2
 from harness.instance import Instance
-from harness.origin_h2 import H2Origin
 from harness.rpc import Sandbox
-
-SECRETS = {
-    "S1": {"hosts": ["api.test", "two.test"], "value": S1},
-    "S2": {"hosts": ["two.test"], "value": S2},
-}
-
+from http2_bench import SECRETS, curl, talk, without_value
 
 GRPC_CLIENT = """
 import json, queue, sys, time
@@ -49,67 +38,6 @@ print(json.dumps(out))
 """
 
 
-def bundle(package) -> bytes:
-    """A library of the tests, for the sandbox."""
-    out = io.BytesIO()
-    root = pathlib.Path(package.__file__).parent
-    with zipfile.ZipFile(out, "w") as archive:
-        for file in root.rglob("*.py"):
-            archive.write(file, f"{package.__name__}/{file.relative_to(root)}")
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def origin(authority):
-    made = H2Origin(authority.issue("api.test", "two.test", "evil.test"), alpn=("h2", "http/1.1"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def instance(leaks_before, authority, origin, tmp_path_factory):
-    flags = [f"--egress-ca={authority.cert}"]
-    flags += [f"--egress-host={name}={origin.address}" for name in ("api.test", "two.test", "evil.test")]
-    with Instance(tmp_path_factory.mktemp("state"), *flags) as running:
-        yield running
-    assert not leaks.since(leaks_before)
-
-
-@pytest.fixture(scope="module")
-def box(instance):
-    with Sandbox(instance, allow_net=["api.test", "two.test"], secrets=SECRETS) as made:
-        made.write("/home/app/hpack.zip", bundle(hpack))
-        code = pathlib.Path(__file__).parent / "h2_client.py"
-        made.write("/home/app/h2_client.py", code.read_bytes())
-        yield made
-
-
-@pytest.fixture(scope="module")
-def p1(box) -> str:
-    return box.check_sh("printenv S1").rstrip("\n")
-
-
-@pytest.fixture(scope="module")
-def p2(box) -> str:
-    return box.check_sh("printenv S2").rstrip("\n")
-
-
-@pytest.fixture(autouse=True)
-def fresh_records(origin, instance):
-    """Instead of the other files' bench, which is not needed here."""
-    origin.forget()
-    instance.audit.mark()
-
-
-def curl(box, *args):
-    return box.run("curl", "-sS", "-m", "10", "--http2", *args)
-
-
-def without_value(text: bytes) -> None:
-    for form in (*forms_of(S1), *forms_of(S2)):
-        assert form not in text
-
-
 def test_curl_speaks_http2(origin, box, p1):
     out = curl(box, "-w", "%{http_version}", "https://api.test/", "-H", f"x-key: {p1}", "-d", "a=1")
     assert out.code == 0, out.stderr
@@ -117,28 +45,6 @@ def test_curl_speaks_http2(origin, box, p1):
     assert origin.last().header("x-key") == S1
     assert origin.last().body == b"a=1"
     assert "x-key" in origin.last().never_indexed
-
-
-def test_case_64_echo_in_fields_body_and_trailer(origin, box, p1):
-    out = curl(box, "-v", "https://api.test/fields", "-H", f"x-key: {p1}")
-    assert out.code == 0, out.stderr
-    assert out.text == f"body {p1}"
-    seen = out.stdout + out.stderr
-    without_value(seen)
-    for line in (f"link: </{p1}>", f"x-echo: {p1}", f"set-cookie: k={p1}", f"x-trailer: {p1}"):
-        assert line.encode() in seen, line
-
-
-def talk(box, code: str, *args: str, timeout: int = 40) -> dict:
-    """Runs a client's script in the sandbox; what it puts into out comes back."""
-    done = box.python("import json, sys, time\nfrom h2_client import *\nout = {}\n" + code +
-                      "\nprint(json.dumps(out))", *args, timeout=timeout)
-    assert done.code == 0, done.stderr.decode()
-    without_value(done.stdout)
-    return json.loads(done.text)
-
-
-# --- A. Substitution --------------------------------------------------------------------------------
 
 
 def test_case_08_however_the_field_is_coded(origin, box):
@@ -333,9 +239,6 @@ out = {"good": good, "limit": c.settings.get(3)}
     assert len(origin.connections) == 1
 
 
-# --- B. Destination ---------------------------------------------------------------------------------
-
-
 def test_case_33_another_authority_on_stream_3_only(origin, box):
     out = talk(box, """
 c = Client()
@@ -477,245 +380,6 @@ out = {"a": a, "b": b, "d": d}
     assert not any(r.ended for r in origin.requests)
 
 
-# --- C. Response ------------------------------------------------------------------------------------
-
-
-def test_case_65_cut_at_every_byte_over_data_frames(origin, box, p1):
-    sizes = (1, 2, 3, 7, 16, len(S1) - 1, len(S1), len(S1) + 1)
-    out = talk(box, """
-c = Client()
-for n, size in enumerate(json.loads(sys.argv[1])):
-    s = c.get(2 * n + 1, "/pieces?size=%d" % size, ("x-key", key()))
-    out[size] = s.body.decode()
-""", json.dumps(sizes))
-    for size in sizes:
-        text = out[str(size)]
-        assert len(text) == len("before  after") + len(p1), size
-        assert S1[20:] not in text, size
-
-
-def test_case_66_68_narrowed(origin, box, p1):
-    out = curl(box, "--compressed", "https://api.test/", "-H", "Range: bytes=0-0", "-H", f"x-key: {p1}")
-    assert out.code == 0
-    assert origin.last().header("accept-encoding") == "identity"
-    assert origin.last().header("range") is None
-
-
-# --- D. Robustness ----------------------------------------------------------------------------------
-
-
-def cpu_of_workers(instance) -> float:
-    total = 0
-    for pid in instance.workers():
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / 100
-
-
-def memory_of_workers(instance) -> int:
-    found = 0
-    for pid in instance.workers():
-        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                found = max(found, int(line.split()[1]) * 1024)
-    return found
-
-
-FLOODS = {
-    "rapid reset": """
-for n in range(1, 40001, 2):
-    block = c.encoder.encode(c.fields("/hang"))
-    c.send(frame(HEADERS, END_HEADERS | END_STREAM, n, block) + frame(RST, 0, n, struct.pack(">I", 8)))
-    if c.closed: break
-""",
-    "resets that we are made to send": """
-for n in range(1, 40001, 2):
-    block = c.encoder.encode(c.fields("/hang"))
-    c.send(frame(HEADERS, END_HEADERS, n, block) + frame(WINDOW, 0, n, struct.pack(">I", 0)))
-    if c.closed: break
-""",
-    "CONTINUATION": """
-c.send(frame(HEADERS, END_STREAM, 1, c.encoder.encode(c.fields("/"))))
-for n in range(20000):
-    c.send(frame(CONTINUATION, 0, 1, b""))
-    if c.closed: break
-""",
-    "SETTINGS": """
-for n in range(20000):
-    c.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535)))
-    if c.closed: break
-""",
-    "PING": """
-for n in range(20000):
-    c.send(frame(PING, 0, 0, b"12345678"))
-    if c.closed: break
-""",
-    "PRIORITY": """
-for n in range(20000):
-    c.send(frame(PRIORITY, 0, 2 * n + 1, struct.pack(">IB", 0, n % 256)))
-    if c.closed: break
-""",
-    "empty DATA": """
-c.head(1, c.fields("/hang", "POST"), end=False)
-for n in range(20000):
-    c.send(frame(DATA, 0, 1, b""))
-    if c.closed: break
-""",
-    "WINDOW_UPDATE": """
-for n in range(20000):
-    c.send(frame(WINDOW, 0, 0, struct.pack(">I", 1)))
-    if c.closed: break
-""",
-    "HPACK bomb": """
-c.encoder.header_table_size = 4096
-for n in range(1, 2001, 2):
-    fields = c.fields("/") + [("x-bomb", "b" * 3900)]
-    c.head(n, fields)
-    block = c.encoder.encode(c.fields("/")) + b"\\xbe" * 16000
-    c.send(frame(HEADERS, END_HEADERS | END_STREAM, n + 20000, block))
-    if c.closed: break
-""",
-    "2^31 window": """
-c.send(frame(WINDOW, 0, 0, struct.pack(">I", 0x7fffffff)))
-c.send(frame(WINDOW, 0, 0, struct.pack(">I", 0x7fffffff)))
-""",
-    "SETTINGS with many entries": """
-c.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65535) * 2000))
-""",
-    "no preface": "c.send(b'GET / HTTP/1.1\\r\\n\\r\\n' + b'x' * 100)",
-}
-
-
-@pytest.mark.parametrize("name", FLOODS)
-def test_case_77_floods_end_the_session(origin, box, instance, name):
-    before = cpu_of_workers(instance)
-    preface = "False" if name == "no preface" else "True"
-    out = talk(box, f"c = Client(settings={preface})\n" + FLOODS[name] + """
-c.until(lambda: c.goaway is not None or c.closed, 8)
-out = {"goaway": c.goaway, "closed": c.closed}
-d = Client()
-out["after"] = d.get(1, "/").status
-""")
-    assert out["goaway"] not in (None, 0) or out["closed"], out
-    assert out["after"] == "200"
-    assert cpu_of_workers(instance) - before < 2, name
-
-
-def test_case_77_unknown_frames_are_skipped(origin, box, instance):
-    """They cost no more than the bytes that they are."""
-    before = cpu_of_workers(instance)
-    out = talk(box, """
-c = Client()
-for n in range(200):
-    c.send(frame(0xbe, 0, 0, b"x") * 1000)
-out = {"status": c.get(1, "/").status}
-""")
-    assert out["status"] == "200"
-    assert cpu_of_workers(instance) - before < 1
-
-
-def test_case_77_zero_window_holds_little(origin, box, instance):
-    """A client that asks for much and takes nothing: bounded memory, and others go on."""
-    before = memory_of_workers(instance)
-    out = talk(box, """
-c = Client(window=0, big_window=False)
-c.auto_window = False
-for n in range(1, 201, 2):
-    c.head(n, c.fields("/big?n=3000000", "GET"))
-time.sleep(1.5)
-d = Client()
-out = {"other": d.get(1, "/").status, "closed": c.closed}
-c.until(lambda: False, 0.5)
-out["got"] = sum(len(s.body) for s in c.streams.values())
-""")
-    assert out["other"] == "200" and out["got"] == 0
-    assert memory_of_workers(instance) - before < 24 << 20
-
-
-def test_case_76_a_head_that_never_ends(origin, box, instance):
-    out = talk(box, """
-c = Client()
-c.until(lambda: c.settings)
-block = c.encoder.encode(c.fields("/"))
-c.send(frame(HEADERS, END_STREAM, 1, block))
-begin = time.monotonic()
-c.until(lambda: c.goaway is not None or c.closed, 20)
-out = {"took": time.monotonic() - begin, "goaway": c.goaway}
-""")
-    assert out["goaway"] == 11 and 8 < out["took"] < 14
-    assert not origin.requests
-
-
-def test_case_76_too_large_a_head(origin, box):
-    out = talk(box, """
-c = Client()
-c.head(1, c.fields("/", "GET", *[("x-%d" % n, "y" * 700) for n in range(97)]))
-a = c.wait(1).json()
-c.head(3, c.fields("/", "GET", *[("x-%d" % n, "y") for n in range(200)]))
-b = c.wait(3).json()
-out = {"all": [a["status"], b["status"], c.get(5, "/").status]}
-""")
-    assert out["all"] == ["431", "431", "200"]
-
-
-def test_case_26_early_answers_and_resets(origin, box):
-    out = talk(box, """
-c = Client()
-c.head(1, c.fields("/early", "POST"), end=False)
-c.data(1, b"x" * 1000)
-c.until(lambda: c.streams[1].reset is not None)
-out["early"] = c.streams[1].json()
-out["refused"] = c.get(3, "/reset?code=7").json()
-out["calm"] = c.get(5, "/reset?code=11").json()
-c.head(7, c.fields("/hang", "POST"), end=False)
-c.data(7, b"half")
-time.sleep(0.2)
-c.send(frame(RST, 0, 7, struct.pack(">I", 8)))
-out["after"] = c.get(9, "/").status
-""")
-    assert out["early"]["status"] == "401" and out["early"]["body"] == "early"
-    assert out["early"]["reset"] == 0
-    assert out["refused"]["reset"] == 7 and out["calm"]["reset"] == 11
-    assert out["after"] == "200"
-    hung = next(r for r in origin.requests if r.path == "/hang")
-    assert hung.reset == 8 and not hung.ended
-    assert [r.path for r in origin.requests].count("/reset?code=7") == 1  # never again
-
-
-def test_goaway_of_the_host_reaches_the_client(origin, box):
-    out = talk(box, """
-c = Client()
-c.get(1, "/")
-c.head(3, c.fields("/goaway"))
-c.until(lambda: c.goaway is not None)
-out = {"goaway": c.goaway, "last": c.goaway_last, "stream": c.streams[3].json()}
-d = Client()
-out["new"] = d.get(1, "/").status
-""")
-    assert out["goaway"] == 0 and out["last"] == 3 and out["new"] == "200"
-    assert out["stream"]["status"] == "200"
-
-
-def test_bodies_both_ways_keep_their_bytes(origin, box):
-    """More than any window, in both directions at once; and a slow reader stops the sender."""
-    out = talk(box, """
-import hashlib
-c = Client(window=100000)
-c.head(1, c.fields("/stream", "POST"), end=False)
-body = os.urandom(3 << 20)
-sent = 0
-room = lambda: min(65535 + c.windows.get(0, 0), 262144 + c.windows.get(1, 0)) - sent
-while sent < len(body):
-    if not c.until(lambda: room() > 0, 10): break
-    part = body[sent:sent + min(room(), 16384)]
-    c.data(1, part); sent += len(part)
-c.data(1, b"", end=True)
-s = c.wait(1, timeout=20)
-out = {"same": s.body == body, "sent": sent, "got": len(s.body), "ended": s.ended}
-""")
-    assert out["same"] and out["ended"], out
-
-
 def test_alpn_is_mirrored(origin, box, p1):
     out = talk(box, """
 for name, offer in (("both", ["h2", "http/1.1"]), ("h2", ["h2"])):
@@ -726,46 +390,3 @@ out["h1"] = c.alpn
 """)
     assert out == {"both": "h2", "h2": "h2", "h1": "http/1.1"}
     assert [c.alpn for c in origin.connections] == ["h2", "h2", "http/1.1"]
-
-
-def test_a_host_that_cannot_be_verified_is_told_of_over_h2(authority, box, tmp_path, leaks_before):
-    other = H2Origin(authority.issue("wrong.test"))
-    try:
-        with Instance(tmp_path / "state", f"--egress-ca={authority.cert}",
-                      f"--egress-host=api.test={other.address}") as instance, \
-                Sandbox(instance, secrets={"S1": {"hosts": ["api.test"], "value": S1}}) as sandbox:
-            sandbox.write("/home/app/hpack.zip", bundle(hpack))
-            code = pathlib.Path(__file__).parent / "h2_client.py"
-            sandbox.write("/home/app/h2_client.py", code.read_bytes())
-            out = talk(sandbox, """
-c = Client()
-s = c.get(1, "/", ("x-key", key()))
-out = s.json()
-""")
-        assert out["status"] == "502"
-        assert json.loads(out["body"])["code"] == "UPSTREAM_TLS_ERROR"
-        assert not other.requests
-    finally:
-        other.close()
-
-
-def test_audit_tells_of_each_request(origin, box, instance, p1):
-    curl(box, "https://api.test/a/b?q=1", "-H", f"x-key: {p1}")
-    request = instance.audit.wait(ev="request", path="/a/b")
-    assert request["status"] in ("200", 200) and request["method"] == "GET"
-    assert instance.audit.wait(ev="swap", secret="S1", where="header")
-    assert instance.audit.wait(ev="intercept", alpn="h2")
-
-
-def test_methods_and_digests_as_for_http1(origin, instance):
-    """A secret for GET alone goes into no POST; of a filtered body no digest is passed on."""
-    secrets = {"K": {"hosts": ["api.test"], "value": S1, "methods": ["GET"]}}
-    with Sandbox(instance, allow_net=["api.test"], secrets=secrets) as sandbox:
-        key = sandbox.check_sh("printenv K").rstrip("\n")
-        out = curl(sandbox, "https://api.test/", "-H", f"x-key: {key}", "-d", "a=1")
-        assert json.loads(out.text)["code"] == "SECRET_MISUSE" and not origin.requests
-        out = curl(sandbox, "-i", "https://api.test/digest", "-H", f"x-key: {key}")
-        assert origin.last().header("x-key") == S1
-        assert b"200" in out.stdout and b"digest" not in out.stdout.lower()
-        without_value(out.stdout)
-        assert instance.audit.wait(ev="redact", secret="K")
