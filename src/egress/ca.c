@@ -186,12 +186,17 @@ constraint_of(const char **host)
 }
 
 static bool
+permit_host(NAME_CONSTRAINTS *constraints, const char *host)
+{
+    size_t size = constraint_of(&host);
+    return size == 0 || is_permitted(constraints, host, size) || permit(constraints, host, size);
+}
+
+static bool
 permit_hosts_of(NAME_CONSTRAINTS *constraints, const struct policy_secret *secret)
 {
     for (size_t i = 0; i < secret->host_count; i++) {
-        const char *host = policy_secret_host(secret, i);
-        size_t size = constraint_of(&host);
-        if (size > 0 && !is_permitted(constraints, host, size) && !permit(constraints, host, size))
+        if (!permit_host(constraints, policy_secret_host(secret, i)))
             return false;
     }
     return true;
@@ -203,6 +208,10 @@ permit_hosts(NAME_CONSTRAINTS *constraints, const struct policy *policy)
     size_t count = policy_secret_count(policy);
     for (size_t i = 0; i < count; i++) {
         if (!permit_hosts_of(constraints, policy_secret_at(policy, i)))
+            return false;
+    }
+    for (size_t i = 0; i < policy_inspect_count(policy); i++) {
+        if (!permit_host(constraints, policy_inspect_host(policy, i)))
             return false;
     }
     if (sk_GENERAL_SUBTREE_num(constraints->permittedSubtrees) > 0)

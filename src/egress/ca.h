@@ -4,8 +4,8 @@
 // the launcher holds (and never maps), beside the policy and its secrets, which are worth more: the
 // next worker, should this one die, speaks with the same authority, so that what runs in the
 // sandbox goes on without reading its trust store again. Nobody else sees the key. The certificate
-// is limited to the hosts that secrets are bound to (RFC 5280 4.2.1.10), so even a stolen key
-// speaks for no other name.
+// is limited to the hosts that secrets are bound to and that are inspected (RFC 5280 4.2.1.10), so
+// even a stolen key speaks for no other name.
 #pragma once
 
 #include "egress/worker.h"

@@ -269,6 +269,13 @@ def test_case_70_what_was_held_is_not_lost(lab, box, p1):
     assert body_of(out) == S1[:30].encode() + b"!"
 
 
+def test_an_inspected_host_without_a_secret_is_trusted_and_audited(lab):
+    box = Box(lab, allow_net=ALLOWED, inspect=["files.test"])
+    assert box.ok("https://files.test/seen")
+    assert lab.instance.audit.wait(ev="request", sandbox=box.id, name="files.test", path="/seen")
+    box.close()
+
+
 def test_case_69_stored_on_one_port_and_read_on_another(lab):
     box = Box(lab, allow_net=ALLOWED, inspect=["api.test"], secrets={"S1": {**SECRETS["S1"], "ports": [443]}})
     p1 = box.placeholder("S1")
