@@ -17,7 +17,6 @@
 #include "net/tls.h"
 #include "wire/pack.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +36,7 @@ enum {
     COMMON_NAME_MAX = 64, // RFC 5280, ub-common-name
     LEAVES_MAX = 256,     // stops names under a wildcard from eating memory
     MINTS_PER_S = 20,     // and from eating the processor
-    SEALED_MAX = 16384,   // key and certificate, which names all bound hosts
+    SEALED_MAX = POLICY_AUTHORITY_SIZE_MAX + 8192, // key and certificate, with all its names
     ROOTS_SIZE_MAX = 16 * 1024 * 1024,
 };
 
@@ -153,70 +152,15 @@ permit(NAME_CONSTRAINTS *constraints, const char *name, size_t size)
 }
 
 static bool
-is_permitted(const NAME_CONSTRAINTS *constraints, const char *name, size_t size)
-{
-    for (int i = 0; i < sk_GENERAL_SUBTREE_num(constraints->permittedSubtrees); i++) {
-        const GENERAL_SUBTREE *s = sk_GENERAL_SUBTREE_value(constraints->permittedSubtrees, i);
-        const ASN1_IA5STRING *text = s->base->d.dNSName;
-        if ((size_t)ASN1_STRING_length(text) == size &&
-            memcmp(ASN1_STRING_get0_data(text), name, size) == 0)
-            return true;
-    }
-    return false;
-}
-
-// The host of a rule: without port, and for "*.x" only x, for a dNSName constraint stands for the
-// name and all below it and has no form for "only below". Size 0 for an address, which no leaf is
-// made for.
-static size_t
-constraint_of(const char **host)
-{
-    if (strncmp(*host, "*.", 2) == 0)
-        *host += 2;
-    size_t size = strcspn(*host, ":");
-    struct in_addr v4;
-    char text[INET_ADDRSTRLEN];
-    if ((*host)[0] == '[')
-        return 0;
-    if (size >= sizeof text)
-        return size;
-    memcpy(text, *host, size);
-    text[size] = '\0';
-    return inet_pton(AF_INET, text, &v4) == 1 ? 0 : size;
-}
-
-static bool
-permit_host(NAME_CONSTRAINTS *constraints, const char *host)
-{
-    size_t size = constraint_of(&host);
-    return size == 0 || is_permitted(constraints, host, size) || permit(constraints, host, size);
-}
-
-static bool
-permit_hosts_of(NAME_CONSTRAINTS *constraints, const struct policy_secret *secret)
-{
-    for (size_t i = 0; i < secret->host_count; i++) {
-        if (!permit_host(constraints, policy_secret_host(secret, i)))
-            return false;
-    }
-    return true;
-}
-
-static bool
 permit_hosts(NAME_CONSTRAINTS *constraints, const struct policy *policy)
 {
-    size_t count = policy_secret_count(policy);
+    struct policy_span names[POLICY_AUTHORITY_NAMES_MAX];
+    size_t count = policy_authority_names(policy, names);
     for (size_t i = 0; i < count; i++) {
-        if (!permit_hosts_of(constraints, policy_secret_at(policy, i)))
+        if (!permit(constraints, names[i].data, names[i].size))
             return false;
     }
-    for (size_t i = 0; i < policy_inspect_count(policy); i++) {
-        if (!permit_host(constraints, policy_inspect_host(policy, i)))
-            return false;
-    }
-    if (sk_GENERAL_SUBTREE_num(constraints->permittedSubtrees) > 0)
-        return true;
-    return permit(constraints, "invalid.", strlen("invalid."));
+    return count > 0 || permit(constraints, "invalid.", strlen("invalid."));
 }
 
 static bool

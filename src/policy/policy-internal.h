@@ -99,3 +99,5 @@ bool policy_path_covers(const char *outer, const char *inner);
 size_t policy_placeholder_size(size_t value_size, size_t prefix_size);
 // What follows the prefix; size >= POLICY_PLACEHOLDER_MIN; no NUL.
 void policy_placeholder_make(char *out, size_t size);
+// policy-authority.c: not more names than a certificate can hold.
+int policy_check_authority(const struct policy *p, struct error *err);

@@ -324,7 +324,9 @@ load_into(struct policy *p, const struct policy_request *request, const json_t *
         return -1;
     if (named != NULL && policy_load_secrets(p, request, get(named, "secrets"), err) < 0)
         return error_wrap(err, "policy %s", request->named);
-    return policy_load_secrets(p, request, get(request->document, "secrets"), err);
+    if (policy_load_secrets(p, request, get(request->document, "secrets"), err) < 0)
+        return -1;
+    return policy_check_authority(p, err);
 }
 
 int

@@ -28,6 +28,8 @@ enum {
     POLICY_PREFIX_MAX = 32,        // bytes of a public prefix
     POLICY_VALUE_UNKNOWN_MIN = 16, // bytes of a value that nobody can guess; fewer are not redacted
     POLICY_ENCODED_MAX = 4 * 1024 * 1024,
+    POLICY_AUTHORITY_NAMES_MAX = POLICY_SECRETS_MAX * POLICY_HOSTS_MAX + POLICY_RULES_MAX,
+    POLICY_AUTHORITY_SIZE_MAX = 32 * 1024, // bytes of them in a certificate
 };
 
 struct policy; // holds secret values in memory that is locked where possible and wiped when freed
@@ -93,6 +95,17 @@ bool policy_inspected(const struct policy *p, const char *name, size_t name_size
 // Those hosts as they were written, in lower case, as policy_secret_host has it.
 size_t policy_inspect_count(const struct policy *p);
 const char *policy_inspect_host(const struct policy *p, size_t i);
+
+// Bytes that are another's, not NUL-terminated.
+struct policy_span {
+    const char *data;
+    size_t size;
+};
+
+// The names that the sandbox's certificate authority may speak for: the hosts of secrets and the
+// inspected ones, sorted, each once; one that stands for all below it, too. Returns how many.
+size_t policy_authority_names(const struct policy *p,
+                              struct policy_span ret[POLICY_AUTHORITY_NAMES_MAX]);
 
 // Places in a request where a placeholder becomes its value, as bits of a set.
 enum policy_where {

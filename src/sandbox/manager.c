@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "wire/events.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -332,7 +333,7 @@ new_sandbox(struct manager *m, const struct sandbox_spec *spec)
     s->events = -1;
     s->next_channel = 1;
     s->usage_fds[LAUNCH_FD_CPU] = s->usage_fds[LAUNCH_FD_MEMORY] = -1;
-    buf_init(&s->ca, 16384);
+    buf_init(&s->ca, EVENT_CA_MAX);
     s->next = m->first;
     m->first = s;
     m->running++;

@@ -5,8 +5,9 @@
 #pragma once
 
 enum {
-    EVENT_MAX = 16384,      // type and payload
-    EVENT_CA_MAX = 8192,    // PEM of the sandbox's egress CA
+    EVENT_MAX = 64 * 1024, // type and payload
+    EVENT_CA_MAX =
+        56 * 1024,          // PEM of the sandbox's egress CA, with POLICY_AUTHORITY_SIZE_MAX names
     EVENT_AUDIT_MAX = 4096, // one audit event
     EVENT_LINES_MAX = 128,  // audit events in one datagram: bounds what casemated adds to them
 };

@@ -442,3 +442,22 @@ def test_a_command_that_runs_when_the_service_stops(lab, tmp_path):
     wait_until(lambda: running() == 0, what="the end of the command")
     for thread in waiting:
         thread.join()
+
+
+def many_hosts(count: int) -> list[str]:
+    return [f"h{n}." + "x" * 60 + ".test" for n in range(count)]
+
+
+def test_many_hosts_and_too_many_for_one_authority(lab):
+    """The certificate of a sandbox's authority names each: as many as it can hold, and no more."""
+    hosts = ["api.test", *many_hosts(400)]
+    secrets = {f"S{n}": {"hosts": ["api.test"] if n == 0 else hosts[n:n + 30], "value": f"{n:02}{S1}"}
+               for n in range(0, 400, 30)}
+    box = Box(lab, allow_net=["*.test"], secrets=secrets)
+    box.ok("https://api.test/echo", "-H", f"x-key: {box.placeholder('S0')}")
+    assert lab.good.last().header("x-key") == f"00{S1}"
+    box.close()
+    message = refused(lab, 400, "INVALID_CONFIG", allow_net=["*.test"], inspect=many_hosts(256),
+                      secrets={**secrets, "LONG": {"hosts": [("y" * 62 + ".") * 3 + f"{n}.test" for n in range(32)],
+                                                   "value": S1}})
+    assert "name fewer" in message and "*.example.com" in message
