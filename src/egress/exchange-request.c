@@ -36,11 +36,7 @@ remember_request(struct exchange *x, const struct h1_head *head, struct h1_span 
 {
     x->method_size = head->method.size < METHOD_MAX ? head->method.size : METHOD_MAX;
     memcpy(x->method, head->method.data, x->method_size);
-    size_t n = 0;
-    while (n < target.size && n < PATH_MAX_SIZE && target.data[n] != '?')
-        n++;
-    memcpy(x->path, target.data, n);
-    x->path[n] = '\0';
+    substitute_show_path(x->w->policy, target, x->path, sizeof x->path);
     x->old_client = head->minor_version == 0;
     x->close_after = !head->keep_alive || x->old_client;
     x->websocket = head_wants_websocket(head);

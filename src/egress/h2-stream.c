@@ -167,12 +167,7 @@ remember(struct h2_stream *s, const struct h2_request *r)
     s->method_size = r->method.size < METHOD_MAX ? r->method.size : METHOD_MAX;
     if (s->method_size > 0)
         memcpy(s->method, r->method.data, s->method_size);
-    size_t n = 0;
-    while (n < r->target.size && n < PATH_MAX_SIZE && r->target.data[n] != '?')
-        n++;
-    if (n > 0)
-        memcpy(s->path, r->target.data, n);
-    s->path[n] = '\0';
+    substitute_show_path(s->h2->w->policy, r->target, s->path, sizeof s->path);
 }
 
 static struct substitute

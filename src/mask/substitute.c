@@ -457,6 +457,43 @@ substitute_path(struct substitute *s, struct h1_span path, struct buf *out)
     return swap_encoded(s, path, SUBSTITUTE_PATH, out);
 }
 
+// --- for the audit ---
+
+static size_t
+show(char *out, size_t used, size_t size, const char *text, size_t text_size)
+{
+    size_t n = text_size < size - used ? text_size : size - used;
+    memcpy(out + used, text, n);
+    return used + n;
+}
+
+void
+substitute_show_path(const struct policy *policy, struct h1_span target, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (target.size == 0)
+        return;
+    const char *mark = memchr(target.data, '?', target.size);
+    size_t path_size = mark != NULL ? (size_t)(mark - target.data) : target.size;
+    __attribute__((cleanup(decoded_done))) struct decoded d = {0};
+    struct token token;
+    size_t used = 0;
+    size_t done = 0; // decoded
+    decode(&d, (struct h1_span){target.data, path_size});
+    size--;
+    while (next_token(policy, d.text, d.size, done, &token)) {
+        const char *name = token.secret != NULL ? token.secret->name : "";
+        used =
+            show(out, used, size, target.data + d.start[done], d.start[token.at] - d.start[done]);
+        used = show(out, used, size, "{", 1);
+        used = show(out, used, size, name, strlen(name));
+        used = show(out, used, size, "}", 1);
+        done = token.at + token.size;
+    }
+    used = show(out, used, size, target.data + d.start[done], path_size - d.start[done]);
+    out[used] = '\0';
+}
+
 // --- bodies ---
 
 static bool

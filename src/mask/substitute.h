@@ -63,6 +63,11 @@ enum substitute_result substitute_query(struct substitute *s, struct h1_span que
 // Appends a path, likewise. A value stays within its segment.
 enum substitute_result substitute_path(struct substitute *s, struct h1_span path, struct buf *out);
 
+// For the audit: the target's path as it is written, cut to size bytes with the NUL, and "{NAME}"
+// in place of each placeholder ("{}" where it is nobody's).
+void substitute_show_path(const struct policy *policy, struct h1_span target, char *out,
+                          size_t size);
+
 // Looks for placeholders in a body that streams by.
 enum {
     SEEN_RANDOM = 16, // characters after the prefix that make a placeholder

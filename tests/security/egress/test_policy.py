@@ -199,6 +199,8 @@ def test_case_13_in_a_path_that_is_enabled(lab, boxes):
     for written in (p, p.replace("csec_", "cse%63%5f")):
         box.ok(f"https://api.test/bot{written}/getMe?a=1")
         assert lab.good.last().target == f"/bot{KEY}/getMe?a=1"
+    assert {e["path"] for e in lab.instance.audit.events(ev="request", sandbox=box.id)} == {"/bot{KEY}/getMe"}
+    assert p not in lab.instance.audit.file.read_text()
     lab.forget()
     for head in (GET % (b"", p.encode()), GET % (b"?k=" + p.encode(), b"")):
         assert status_of(box.request(head)) == 403

@@ -185,6 +185,28 @@ test_watch_nothing(void **state)
         assert_false(substitute_watch(&seen, f.policy, (const uint8_t *)text + i, 1, &name));
 }
 
+// Nobody who reads the audit learns a placeholder from a path.
+static void
+test_shown_paths(void **state)
+{
+    (void)state;
+    char target[512];
+    char shown[64];
+    (void)snprintf(target, sizeof target, "/a%%2F%s/cse%%63%%5F%s/b?k=%s", f.key, f.other + 5,
+                   f.key);
+    substitute_show_path(f.policy, span(target), shown, sizeof shown);
+    assert_string_equal(shown, "/a%2F{KEY}/{OTHER}/b");
+    substitute_show_path(f.policy, span("/only?k"), shown, sizeof shown);
+    assert_string_equal(shown, "/only");
+    substitute_show_path(f.policy, span("/123456789"), shown, 5);
+    assert_string_equal(shown, "/123");
+    (void)snprintf(target, sizeof target, "/12%s", f.key);
+    substitute_show_path(f.policy, span(target), shown, 6);
+    assert_string_equal(shown, "/12{K");
+    substitute_show_path(f.policy, (struct h1_span){0}, shown, sizeof shown);
+    assert_string_equal(shown, "");
+}
+
 int
 main(void)
 {
@@ -195,6 +217,7 @@ main(void)
         cmocka_unit_test(test_query_bytes),
         cmocka_unit_test(test_query_ends_in_percent),
         cmocka_unit_test(test_forbid),
+        cmocka_unit_test(test_shown_paths),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_watch_nothing),
     };
