@@ -12,6 +12,8 @@
 //                           C libraries fall back to clone
 //   other socket families   protocol modules that load on demand, also by socketpair and by the
 //                           requests that configure bridges and VLANs
+//   huge pages              a pool of the whole host's that no memory limit of a sandbox counts
+//   upper layers of TCP and encapsulation in UDP   kernel TLS, IPsec and L2TP by a socket option
 //   classic BPF programs    the kernel counts their machine code for the whole host alone
 //                           (net.core.bpf_jit_limit): when that is used up, no filter can be
 //                           loaded, and so no sandbox made
@@ -27,6 +29,8 @@
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
@@ -34,6 +38,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -174,6 +179,44 @@ refuse_types(scmp_filter_ctx ctx)
     return r;
 }
 
+static int
+refuse_options(scmp_filter_ctx ctx)
+{
+    static const struct {
+        unsigned level;
+        unsigned name;
+    } options[] = {
+        {SOL_SOCKET, SO_ATTACH_FILTER},
+        {SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF},
+        {IPPROTO_TCP, TCP_ULP},
+        {IPPROTO_UDP, UDP_ENCAP},
+    };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(options); i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOPROTOOPT), SCMP_SYS(setsockopt), 2,
+                             SCMP_A1_32(SCMP_CMP_EQ, options[i].level),
+                             SCMP_A2_32(SCMP_CMP_EQ, options[i].name));
+    return r;
+}
+
+// As on a host that has none; who asks for them goes on with pages of the usual size.
+static int
+refuse_huge_pages(scmp_filter_ctx ctx)
+{
+    static const struct {
+        int call;
+        struct scmp_arg_cmp flag;
+    } uses[] = {
+        {SCMP_SYS(mmap), {3, SCMP_CMP_MASKED_EQ, MAP_HUGETLB, MAP_HUGETLB}},
+        {SCMP_SYS(memfd_create), {1, SCMP_CMP_MASKED_EQ, MFD_HUGETLB, MFD_HUGETLB}},
+        {SCMP_SYS(shmget), {2, SCMP_CMP_MASKED_EQ, SHM_HUGETLB, SHM_HUGETLB}},
+    };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(uses); i++)
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(ENOMEM), uses[i].call, 1, &uses[i].flag);
+    return r;
+}
+
 // What else tries to confine itself takes these for a kernel without the facility, and goes on.
 static int
 refuse_programs(scmp_filter_ctx ctx)
@@ -184,11 +227,6 @@ refuse_programs(scmp_filter_ctx ctx)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 2,
                              SCMP_A0_32(SCMP_CMP_EQ, PR_SET_SECCOMP),
                              SCMP_A1(SCMP_CMP_EQ, SECCOMP_MODE_FILTER));
-    static const unsigned options[] = {SO_ATTACH_FILTER, SO_ATTACH_REUSEPORT_CBPF};
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(options); i++)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOPROTOOPT), SCMP_SYS(setsockopt), 2,
-                             SCMP_A1_32(SCMP_CMP_EQ, SOL_SOCKET),
-                             SCMP_A2_32(SCMP_CMP_EQ, options[i]));
     return r;
 }
 
@@ -204,6 +242,10 @@ fill_arguments(scmp_filter_ctx ctx, struct error *err)
         r = refuse_types(ctx);
     if (r == 0)
         r = refuse_programs(ctx);
+    if (r == 0)
+        r = refuse_options(ctx);
+    if (r == 0)
+        r = refuse_huge_pages(ctx);
     return r < 0 ? error_set_errno(err, -r, "seccomp rules for arguments") : 0;
 }
 

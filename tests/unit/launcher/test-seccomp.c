@@ -9,13 +9,17 @@
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,6 +67,17 @@ static const struct call {
     {"socket filter", SYS_setsockopt, {-1, SOL_SOCKET, SO_ATTACH_FILTER}, ENOPROTOOPT},
     {"reuseport filter", SYS_setsockopt, {-1, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF}, ENOPROTOOPT},
     {"socket option", SYS_setsockopt, {-1, SOL_SOCKET, SO_REUSEADDR}, 0},
+    {"kernel TLS", SYS_setsockopt, {-1, IPPROTO_TCP, TCP_ULP}, ENOPROTOOPT},
+    {"TCP option", SYS_setsockopt, {-1, IPPROTO_TCP, TCP_NODELAY}, 0},
+    {"encapsulation", SYS_setsockopt, {-1, IPPROTO_UDP, UDP_ENCAP}, ENOPROTOOPT},
+    {"huge pages",
+     SYS_mmap,
+     {0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB},
+     ENOMEM},
+    {"plain pages", SYS_mmap, {0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS}, 0},
+    {"huge memory file", SYS_memfd_create, {0, MFD_HUGETLB | MFD_CLOEXEC}, ENOMEM},
+    {"huge shared memory", SYS_shmget, {IPC_PRIVATE, 4096, SHM_HUGETLB | IPC_CREAT}, ENOMEM},
+    {"memory file", SYS_memfd_create, {0, MFD_CLOEXEC}, 0},
     {"personality, query", SYS_personality, {0xffffffff}, 0},
     {"personality, 32 bit", SYS_personality, {PER_LINUX32}, ENOSYS},
     {"unix", SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
