@@ -212,6 +212,7 @@ int
 proxy_write_head(const struct h1_head *head, struct h1_span path, struct buf *out)
 {
     bool rooted = path.size > 0 && path.data[0] == '/';
+    size_t fields = 1; // our own
     if (append(out, head->method) < 0 || buf_append_str(out, rooted ? " " : " /") < 0 ||
         append(out, path) < 0 || buf_append_fmt(out, " HTTP/1.%d\r\n", head->minor_version) < 0)
         return -1;
@@ -219,8 +220,9 @@ proxy_write_head(const struct h1_head *head, struct h1_span path, struct buf *ou
         const struct h1_field *field = &head->fields[i];
         if (ends_here(head, field))
             continue;
-        if (append(out, field->name) < 0 || buf_append_str(out, ": ") < 0 ||
-            append(out, field->value) < 0 || buf_append_str(out, "\r\n") < 0)
+        if (++fields > H1_FIELDS_MAX || append(out, field->name) < 0 ||
+            buf_append_str(out, ": ") < 0 || append(out, field->value) < 0 ||
+            buf_append_str(out, "\r\n") < 0)
             return -1;
     }
     return buf_append_str(out, "Connection: close\r\n\r\n");

@@ -53,5 +53,5 @@ void proxy_write_socks_reply(uint8_t code, uint8_t out[SOCKS_REPLY_SIZE]);
 const char *proxy_parse_url(struct h1_span url, struct proxy_target *ret, struct h1_span *ret_path);
 // Writes the head of such a request as a server gets it: with the path alone, and without the
 // fields that end at a proxy; the connection ends with it, since the next request may be for
-// another host. -1: out is full.
+// another host. -1: out is full, or there is no room for the field that says so.
 int proxy_write_head(const struct h1_head *head, struct h1_span path, struct buf *out);

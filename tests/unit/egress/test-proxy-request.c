@@ -164,6 +164,30 @@ rewrites_to(const char *text, const char *want)
     assert_int_equal(proxy_write_head(&head, path, &out), -1);
 }
 
+// A head of as many fields as there may be has no room for ours, unless one of them ends here.
+static void
+as_many_fields_as_may_be(void **state)
+{
+    (void)state;
+    for (int ending = 0; ending < 2; ending++) {
+        struct h1_head head;
+        struct h1_problem problem;
+        size_t size;
+        cleanup_buf struct buf text;
+        cleanup_buf struct buf out;
+        buf_init(&text, 8192);
+        buf_init(&out, 8192);
+        (void)buf_append_str(&text, "GET http://api.test/ HTTP/1.1\r\nHost: api.test\r\n");
+        for (int i = 2; i < H1_FIELDS_MAX; i++)
+            (void)buf_append_fmt(&text, "X-%d: 1\r\n", i);
+        (void)buf_append_str(&text, ending == 1 ? "TE: x\r\n\r\n" : "X-1: 1\r\n\r\n");
+        assert_int_equal(
+            h1_parse_request(buf_bytes(&text), buf_size(&text), &head, &size, &problem), H1_OK);
+        assert_int_equal(head.field_count, H1_FIELDS_MAX);
+        assert_int_equal(proxy_write_head(&head, (struct h1_span){"/", 1}, &out), ending - 1);
+    }
+}
+
 static void
 urls(void **state)
 {
@@ -190,8 +214,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(authorities), cmocka_unit_test(what_is_no_authority),
-        cmocka_unit_test(socks),       cmocka_unit_test(socks_greeting),
+        cmocka_unit_test(authorities),
+        cmocka_unit_test(what_is_no_authority),
+        cmocka_unit_test(socks),
+        cmocka_unit_test(socks_greeting),
+        cmocka_unit_test(as_many_fields_as_may_be),
         cmocka_unit_test(urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
