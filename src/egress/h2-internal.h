@@ -53,6 +53,7 @@ struct h2_peer {
     struct stream *stream;    // NULL: gone
     bool full;                // to be drained
     bool spent;               // the policy lets no more bytes out to it
+    bool unproved;            // it has waited in the pool, and said nothing since
     bool greeted;             // its SETTINGS have come
     bool abused;              // by a flood: not waited for
     bool failed;              // the session may not be used again
@@ -80,6 +81,7 @@ struct h2_stream {
     bool broken;         // the host sent what is no HTTP
     bool paused;         // by the host: a DATA frame is whole, and no other has begun
     bool audited;
+    bool is_safe; // and has no body (RFC 9110 9.2.1)
     bool is_head; // HEAD: its response has no body
     unsigned interim;
     int status;
@@ -133,6 +135,8 @@ void h2_lose_upstream(struct h2 *h, const char *why);
 // h2-peer.c
 int h2_peer_open(struct h2_peer *p, struct error *err);
 void h2_peer_done(struct h2_peer *p);
+// Hands an upstream session with no stream over to another owner; from is as if it had been lost.
+void h2_peer_move(struct h2_peer *from, struct h2_peer *to, struct h2 *owner);
 // Feeds received bytes; the session may have ended itself by then.
 void h2_peer_receive(struct h2_peer *p, const uint8_t *data, size_t size);
 // Writes what waits to the stream, as far as that takes it. True: something was.
@@ -186,6 +190,12 @@ void h2_coded_pump(struct h2_stream *s);
 void h2_coded_drop(struct h2_stream *s);
 bool h2_coded_is_waiting(const struct h2_coded *c);
 bool h2_coded_has_ended(const struct h2_coded *c);
+
+// h2-idle.c
+// Keeps upstream for a next client if it is as good as new; h has none any more then.
+void h2_idle_put(struct h2 *h);
+// Moves what was taken to h, if it has not ended.
+void h2_idle_use(struct h2_idle *i, struct h2 *h);
 
 // h2-pipe.c
 void h2_pipe_init(struct h2_pipe *p);

@@ -502,6 +502,17 @@ h2_peer_open(struct h2_peer *p, struct error *err)
 }
 
 void
+h2_peer_move(struct h2_peer *from, struct h2_peer *to, struct h2 *owner)
+{
+    *to = *from;
+    to->h2 = owner;
+    nghttp2_session_set_user_data(to->session, to);
+    from->session = NULL;
+    from->stream = NULL;
+    h2_fields_init(&from->head, HEAD_MAX);
+}
+
+void
 h2_peer_done(struct h2_peer *p)
 {
     nghttp2_session_del(p->session);

@@ -220,6 +220,8 @@ h2_stream_take_request(struct h2_stream *s, const struct h2_fields *head, bool e
     enum h2_verdict verdict =
         h2_head_pass_request(head, &h->to, redact_is_active(s->redact), &sub, &out, &request, &r);
     s->is_head = h1_span_is(request.method, "HEAD");
+    s->is_safe = end && (s->is_head || h1_span_is(request.method, "GET") ||
+                         h1_span_is(request.method, "OPTIONS"));
     if (verdict == H2_RESET) {
         h2_peer_reset(&h->client, s->client_id, NGHTTP2_PROTOCOL_ERROR);
         return;

@@ -11,7 +11,10 @@
 //
 // The client's stream decides how long all this lives: its on_close is the end. Upstream is never
 // replaced: when it ends, or says GOAWAY, the client gets GOAWAY (drain), what is under way ends,
-// and the client opens a new connection. Ways to end as for HTTP/1.1 (exchange.c).
+// and the client opens a new connection. Ways to end as for HTTP/1.1 (exchange.c). When the client
+// goes first and nothing is under way, upstream waits for the next one (h2-idle.c). A host may have
+// ended such a session before it sees the request: one that is safe is then "not processed" to the
+// client, which tries again itself, as HTTP/1.1's are tried again here.
 #include "egress/h2-internal.h"
 
 #include "base/mem.h"
@@ -64,7 +67,9 @@ drop_upstream(struct h2 *h)
 static void
 lose_stream(struct h2_stream *s, const char *why)
 {
-    if (s->client_open && !h2_stream_has_response(s) && !s->refused)
+    if (s->h2->upstream.unproved && s->is_safe)
+        h2_stream_upstream_closed(s, NGHTTP2_REFUSED_STREAM);
+    else if (s->client_open && !h2_stream_has_response(s) && !s->refused)
         h2_stream_refuse_text(s, 502, "UPSTREAM_FAILED", why);
     h2_stream_upstream_closed(s, NGHTTP2_CANCEL);
     if (!s->client_open)
@@ -92,6 +97,7 @@ end_client(struct h2 *h)
     h->ending = true;
     h->ended_ms = uv_now(h->w->loop);
     h->unsent = stream_queued(h->client.stream);
+    h2_idle_put(h);
     drop_upstream(h);
     stream_shutdown(h->client.stream);
 }
@@ -157,6 +163,7 @@ static void
 on_upstream_data(void *user, const uint8_t *data, size_t size)
 {
     struct h2 *h = user;
+    h->upstream.unproved = false;
     h2_peer_receive(&h->upstream, data, size);
     run(h);
     // Streams without end must not keep the ticks from coming.
@@ -256,6 +263,7 @@ on_client_close(void *user, const struct error *why)
     struct h2 *h = user;
     h->client.stream = NULL;
     h->ending = true;
+    h2_idle_put(h);
     drop_upstream(h);
     uv_close((uv_handle_t *)&h->timer, on_timer_closed);
 }
@@ -341,7 +349,8 @@ open_peers(struct h2 *h)
     h->upstream.role = H2_UPSTREAM;
     if (h2_peer_open(&h->client, &err) != 0)
         return -1;
-    return h->upstream.stream == NULL ? 0 : h2_peer_open(&h->upstream, &err);
+    bool fresh = h->upstream.stream != NULL && h->upstream.session == NULL;
+    return fresh ? h2_peer_open(&h->upstream, &err) : 0;
 }
 
 void
@@ -356,6 +365,8 @@ h2_start(struct worker *w, const struct h2_options *options)
     h->upstream.stream = options->upstream;
     if (options->refusal != NULL)
         keep_refusal(h, options->refusal);
+    if (options->idle != NULL)
+        h2_idle_use(options->idle, h);
     uv_timer_init(w->loop, &h->timer);
     h->timer.data = h;
     h->tick_ms = uv_now(w->loop);

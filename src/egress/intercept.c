@@ -12,7 +12,7 @@
 #include "egress/ca.h"
 #include "egress/exchange.h"
 #include "egress/h2.h"
-#include "egress/origin.h"
+#include "egress/origin-pool.h"
 #include "egress/sniff.h"
 #include "net/tls.h"
 
@@ -35,6 +35,7 @@ struct intercept {
     struct stream *client;   // NULL once gone, or the exchange's
     struct stream *upstream; // verified, waiting for the client
     struct origin *origin;
+    struct h2_idle *idle; // instead of both: waits for the client, too
     struct buf first;
     unsigned offered;              // by the client, enum origin_protocol
     enum origin_protocol protocol; // as chosen
@@ -80,6 +81,9 @@ let_upstream_go(struct intercept *i)
     if (i->origin != NULL)
         origin_cancel(i->origin);
     i->origin = NULL;
+    if (i->idle != NULL)
+        h2_idle_give_back(i->idle);
+    i->idle = NULL;
 }
 
 static void
@@ -130,10 +134,12 @@ start_h2(struct intercept *i)
         .to = &i->to,
         .client = i->client,
         .upstream = i->upstream,
+        .idle = i->idle,
         .refusal = i->refused ? &i->refusal : NULL,
         .done = on_done,
         .user = i->w,
     };
+    i->idle = NULL;
     h2_start(i->w, &options);
 }
 
@@ -242,6 +248,23 @@ on_origin(void *user, struct stream *s, enum origin_protocol protocol, const str
     shake_hands(i);
 }
 
+// A session for what the host would choose again.
+static struct h2_idle *
+take_idle(const struct intercept *i)
+{
+    if (origins_last_choice(origins_of(i->w), &i->to, i->offered) != ORIGIN_H2)
+        return NULL;
+    return h2_idle_take(i->w, &i->to);
+}
+
+static void
+on_reuse(uv_timer_t *timer)
+{
+    struct intercept *i = timer->data;
+    i->protocol = ORIGIN_H2;
+    shake_hands(i);
+}
+
 static void
 start_plain(struct worker *w, struct stream *client, const struct destination *to,
             const uint8_t *first, size_t first_size)
@@ -289,5 +312,9 @@ intercept_start(struct worker *w, struct stream *client, const struct destinatio
         return;
     }
     i->offered = protocols_of(first, first_size);
-    i->origin = origin_open(w, to, false, i->offered, on_origin, i);
+    i->idle = take_idle(i);
+    if (i->idle != NULL)
+        uv_timer_start(&i->timer, on_reuse, 0, 0);
+    else
+        i->origin = origin_open(w, to, false, i->offered, on_origin, i);
 }

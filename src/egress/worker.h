@@ -21,6 +21,7 @@ struct worker {
     struct upstreams *dialer;  // resolves and connects (upstream.h)
     struct tls_roots *roots;   // verified against, parsed on first use (ca.h)
     struct audit *audit;       // events to casemated (audit.h)
+    struct h2_idle *h2_idle;   // sessions that wait for a client (h2-idle.c)
     struct origins *origins;   // hosts spoken with (origin-pool.h); NULL until the first
     uint64_t next_connection;
     unsigned connections; // open now, bounded by WORKER_CONNECTIONS_MAX

@@ -5,7 +5,7 @@ received.
 Paths: /echo (JSON of the request, after its body), /fields (echoes x-key in fields, an interim response,
 body and trailer), /pieces?size=N (x-key's value in DATA frames of N bytes), /stream (sends each DATA frame
 back as it comes, then trailers: grpc-status), /sse?n=N&ms=N, /big?n=N, /early (401 before the body has come),
-/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /digest, /hang, /coded (see there).
+/reset?code=N, /goaway (answers, and begins no more), /alt (alt-svc), /digest, /hang, /coded, /later (see there).
 Anything else answers "ok".
 """
 
@@ -57,6 +57,7 @@ class Connection:
     raw: bytearray = dataclasses.field(default_factory=bytearray)
     requests: list[Request] = dataclasses.field(default_factory=list)
     closed: bool = False
+    pongs: int = 0
 
 
 class _Stream:
@@ -133,13 +134,20 @@ class _Session:
     def take(self, event) -> None:
         stream = self.streams.get(getattr(event, "stream_id", 0))
         if isinstance(event, h2.events.RequestReceived):
+            self.origin.remember(self.record)
             fields = [(n.decode(), v.decode("latin-1")) for n, v in event.headers]
             never = {h[0].decode() for h in event.headers
                      if isinstance(h, hpack.NeverIndexedHeaderTuple)}
             request = Request(fields, never)
             self.record.requests.append(request)
+            cut = self.origin.cut_next > 0
+            self.origin.cut_next -= cut
+            if cut or request.path in self.origin.cut_paths:
+                raise ConnectionError("cut as told")
             stream = self.streams[event.stream_id] = _Stream(self, event.stream_id, request)
             threading.Thread(target=self.origin.serve, args=(stream,), daemon=True).start()
+        elif isinstance(event, h2.events.PingAckReceived):
+            self.record.pongs += 1
         elif stream is None:
             return
         elif isinstance(event, h2.events.DataReceived):
@@ -165,6 +173,8 @@ class H2Origin:
                  alpn: tuple[str, ...] = ("h2",), settings: dict[int, int] | None = None):
         self.connections: list[Connection] = []
         self.settings = settings or {}
+        self.cut_next = 0  # connections that end as soon as a request comes
+        self.cut_paths: tuple[str, ...] = ()  # likewise, when it is for one of these
         self._live: set[socket.socket] = set()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(str(cert[0]), str(cert[1]))
@@ -184,6 +194,13 @@ class H2Origin:
 
     def forget(self) -> None:
         self.connections = []
+
+    def remember(self, record: Connection) -> None:
+        """A connection that was forgotten is used again: only what comes from now on counts."""
+        if not any(record is known for known in self.connections):
+            record.raw.clear()
+            record.requests.clear()
+            self.connections.append(record)
 
     def close(self) -> None:
         for sock in [*self._listeners, *self._live]:
@@ -302,6 +319,26 @@ class H2Origin:
         with stream.session.lock:
             stream.session.h2.close_connection(last_stream_id=stream.number)
             stream.session.sock.sendall(stream.session.h2.data_to_send())
+
+    @staticmethod
+    def _at_later(stream, request, query) -> None:
+        """Answers, and some time later does something that no request asked for."""
+        stream.answer(b"later")
+        time.sleep(int(query.get("ms", "300")) / 1000)
+        session = stream.session
+        with session.lock:
+            if query["do"] == "ping":
+                session.h2.ping(b"12345678")
+                session.send()
+            elif query["do"] == "goaway":
+                session.h2.close_connection(last_stream_id=stream.number)
+                session.sock.sendall(session.h2.data_to_send())
+            elif query["do"] == "push":  # to nobody
+                session.sock.sendall(b"\0\0\1\0\0" + (stream.number + 2).to_bytes(4, "big") + b"x")
+            elif query["do"] == "junk":
+                session.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" * 100)
+            else:
+                session.sock.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def _at_alt(stream, request, query) -> None:

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "egress/audit.h"
 #include "egress/ca.h"
+#include "egress/h2.h"
 #include "egress/harden.h"
 #include "egress/intercept.h"
 #include "egress/origin-pool.h"
@@ -285,6 +286,7 @@ on_standard_input_end(uv_poll_t *poll, int status, int events)
         audit.full = true;
     if (n == 1 && c == 'd')
         origins_drop_idle(origins_of(&worker));
+    h2_idle_drop_all(&worker);
     if (n == 1 && c == 'c')
         (void)dprintf(1, "{\"connections\":%u}\n", worker.connections);
     if (n <= 0) {

@@ -175,6 +175,8 @@ pair_end(struct pair *p)
 {
     p->client.closing = true;
     pair_settle(p);
+    h2_idle_drop_all(&p->worker);
+    pair_settle(p);
     uv_run(p->worker.loop, UV_RUN_DEFAULT);
     if (!p->done)
         errx(1, "the connection did not end");
