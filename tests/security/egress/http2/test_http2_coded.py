@@ -103,9 +103,9 @@ def test_a_slow_client_gets_all_of_what_grows(box, p1):
 c = Client(window=1000, big_window=False)
 c.auto_window = False
 c.head(1, c.fields("/coded?lines=40000", "GET", ("x-key", key())))
-time.sleep(0.5)
+c.until(lambda: len(c.streams[1].body) >= 1000, 20)
 c.head(3, c.fields("/coded", "GET", ("x-key", key())))
-c.until(lambda: c.streams[3].ended, 3)
+c.until(lambda: c.streams[3].ended, 10)
 s = c.streams[1]
 out = {"early": len(s.body), "other": c.streams[3].ended}
 c.auto_window = True
