@@ -2,8 +2,9 @@
 // casemated: wiring.
 //
 // Order at start: options -> checks -> state folder -> socket bound -> launcher forked -> manager
-// made, which opens the operator's files -> root given up for good -> loop. Only then, when the
-// launcher says that it is ready, does it listen and parse what others send.
+// made, which opens the operator's files -> root given up for good -> system calls confined ->
+// loop. Only then, when the launcher says that it is ready, does it listen and parse what others
+// send.
 //
 // Order at the end: the manager ends every sandbox and closes their clients -> the server ends what
 // is left -> the loop runs dry -> the launcher sees our end of its socket close, cleans up, and is
@@ -14,6 +15,7 @@
 #include "api/server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "cmd/casemated-confine.h"
 #include "cmd/casemated-options.h"
 #include "cmd/casemated-setup.h"
 #include "policy/operator-file.h"
@@ -168,6 +170,20 @@ load_egress(struct daemon *d, struct error *err)
     return secret_source_new(&d->loop, &d->operator, & d->api.secrets, err);
 }
 
+// Whether the operator gets a secret from a program.
+static bool
+runs_commands(const struct daemon *d)
+{
+    const char *name;
+    json_t *secret;
+    json_object_foreach(json_object_get(d->operator.document, "secrets"), name, secret)
+    {
+        if (json_object_get(secret, "command") != NULL)
+            return true;
+    }
+    return false;
+}
+
 static int
 prepare(struct daemon *d, struct error *err)
 {
@@ -185,7 +201,7 @@ prepare(struct daemon *d, struct error *err)
     if (load_egress(d, err) < 0 || auth_make_dev_token(d->api.auth, d->token, err) < 0 ||
         make_manager(d, err) < 0)
         return -1;
-    return setup_drop(&d->setup, err);
+    return setup_drop(&d->setup, err) < 0 ? -1 : confine_daemon(runs_commands(d), err);
 }
 
 static void
