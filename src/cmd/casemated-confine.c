@@ -63,7 +63,8 @@ static const int allowed[] = {
     SCMP_SYS(restart_syscall), SCMP_SYS(wait4), SCMP_SYS(exit), SCMP_SYS(exit_group),
 #ifdef __SANITIZE_ADDRESS__ // what its run-time calls; its search for leaks traces the process
     SCMP_SYS(clone), SCMP_SYS(ptrace), SCMP_SYS(prctl), SCMP_SYS(tgkill), SCMP_SYS(tkill),
-    SCMP_SYS(kill), SCMP_SYS(getppid), SCMP_SYS(getdents64), SCMP_SYS(prlimit64), SCMP_SYS(mmap),
+    SCMP_SYS(kill), SCMP_SYS(getppid), SCMP_SYS(getdents), SCMP_SYS(getdents64),
+    SCMP_SYS(prlimit64), SCMP_SYS(mmap),
     SCMP_SYS(mprotect), SCMP_SYS(ioctl), SCMP_SYS(mincore), SCMP_SYS(arch_prctl),
     SCMP_SYS(socketpair), SCMP_SYS(waitid), SCMP_SYS(rt_sigtimedwait), SCMP_SYS(nanosleep),
     SCMP_SYS(clock_nanosleep),
